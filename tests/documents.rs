@@ -79,6 +79,26 @@ fn what_is_quoted_is_found_outside_of_code_blocks() {
     assert!(is_test_name("a_name_of_some_test") && !is_test_name("max_memory_per_child"));
 }
 
+#[test]
+fn a_module_names_each_of_its_public_items() {
+    let module = read(&root().join("src/multiprocessing/mod.rs"));
+    let docs = |line: &&str| line.starts_with("//!");
+    let docs: String = module.lines().filter(docs).collect();
+    let exports = module.split("\npub use ").skip(1);
+    let names: Vec<&str> = exports
+        .filter_map(|export| export.split_once(';')?.0.rsplit_once("::"))
+        .flat_map(|(_, names)| names.split(['{', ',', '}']))
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(names.len() > 50, "the exports were found");
+    for name in names {
+        let is_named = [format!("[`{name}`]"), format!("[`{name}()`]")];
+        let is_named = is_named.iter().any(|link| docs.contains(link));
+        assert!(is_named, "the docs of `multiprocessing` do not name {name}");
+    }
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }

@@ -18,8 +18,8 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
 
 use concurrent_futures::multiprocessing::{
-    Array, AtomicBool, AtomicU64, Barrier, BoundedSemaphore, Condition, Event, JoinableQueue, Lock,
-    Queue, RLock, Semaphore, SharedMemory, Value,
+    Array, AtomicBool, AtomicU64, Barrier, BoundedSemaphore, Condition, Event, Getter,
+    JoinableQueue, Lock, Putter, Queue, RLock, RwLock, Semaphore, SharedMemory, Value,
 };
 use concurrent_futures::{ExecutorExt as _, StartMethod};
 use serde::{Deserialize, Serialize};
@@ -40,10 +40,11 @@ const TIMES: usize = 500;
 /// One object of each kind.
 #[derive(Clone, Serialize, Deserialize)]
 struct Objects {
-    locks: (Lock, RLock, Condition),
+    locks: (Lock, RLock, Condition, RwLock),
     permits: (Semaphore, BoundedSemaphore),
     signals: (Barrier, Event),
     queues: (Queue<u8>, JoinableQueue<u8>),
+    halves: (Putter<u8>, Getter<u8>),
     memory: (SharedMemory, Value<[u8; 100]>, Array<u64>),
     atomics: (AtomicU64, AtomicBool),
 }
@@ -55,6 +56,7 @@ impl Objects {
                 Lock::new().expect("a lock"),
                 RLock::new().expect("a lock"),
                 Condition::new().expect("a condition"),
+                RwLock::new().expect("a lock"),
             ),
             permits: (
                 Semaphore::new(2).expect("a semaphore"),
@@ -68,6 +70,7 @@ impl Objects {
                 Queue::unbounded().expect("a queue"),
                 JoinableQueue::unbounded().expect("a queue"),
             ),
+            halves: Queue::unbounded().expect("a queue").split(),
             memory: (
                 SharedMemory::create(1000).expect("memory"),
                 Value::new([1; 100]).expect("a value"),
@@ -145,6 +148,11 @@ async fn objects_that_come_back_are_those_that_were_sent(method: StartMethod) {
     );
     got.queues.0.try_put(7).expect("there is memory");
     assert_eq!(sent.queues.0.try_get().expect("it is there"), 7);
+    got.halves.0.try_put(8).expect("there is memory");
+    assert_eq!(sent.halves.1.try_get().expect("it is there"), 8);
+    let reading = got.locks.3.read().await;
+    assert!(sent.locks.3.try_write().is_none());
+    drop(reading);
     got.memory.1.set([7; 100]).await;
     assert_eq!(sent.memory.1.get().await, [7; 100]);
     got.memory.0.write(0, &[7]);

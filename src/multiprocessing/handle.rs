@@ -1,38 +1,67 @@
-//! What every handle to a shared object has: it shows itself, and it travels to another process.
+//! What every handle to a shared object has: a clone is the same object, it shows itself, and it travels to another
+//! process.
 
-/// Implements `Debug`, `Serialize` and `Deserialize` for a handle.
+/// Implements `Serialize` and `Deserialize` for a handle, and what else it is given: `Clone` and `Debug`.
 ///
-/// `sends` is what travels: descriptors, which are an error anywhere but on the way to a process. `receives` makes a
-/// handle of what arrives. `shows` must not wait.
+/// - `sends` is what travels: descriptors, which are an error anywhere but on the way to a process.
+/// - `receives` makes a handle of what arrives. Only this wants the bounds of the parameters.
+/// - `clones` names all fields. A handle with parameters has it: a derived `Clone` would want clones of them.
+/// - `shows` must not wait.
 macro_rules! shared_handle {
     (
-        $name:ident as $handle:ident;
+        $name:ident $(<$($param:ident $(: $bound:path)?),+>)? as $handle:ident;
         sends $sent:expr;
         receives $deserializer:ident => $received:expr;
-        shows { $($field:ident: $shown:expr),* $(,)? }
+        $(clones { $($part:tt),+ })?
+        $(shows { $($field:ident: $shown:expr),* $(,)? })?
     ) => {
-        impl ::std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                let $handle = self;
-                f.debug_struct(stringify!($name))
-                    $(.field(stringify!($field), &$shown))*
-                    .finish()
-            }
-        }
-
         /// Serializes only when it is sent to a process; anywhere else this is an error.
-        impl ::serde::Serialize for $name {
-            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl $(<$($param),+>)? ::serde::Serialize for $name $(<$($param),+>)? {
+            fn serialize<Z: ::serde::Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
                 let $handle = self;
                 ::serde::Serialize::serialize(&$sent, serializer)
             }
         }
 
-        impl<'de> ::serde::Deserialize<'de> for $name {
-            fn deserialize<D: ::serde::Deserializer<'de>>(
-                $deserializer: D,
-            ) -> Result<Self, D::Error> {
+        impl<'de $(, $($param $(: $bound)?),+)?> ::serde::Deserialize<'de>
+            for $name $(<$($param),+>)?
+        {
+            fn deserialize<Z: ::serde::Deserializer<'de>>(
+                $deserializer: Z,
+            ) -> Result<Self, Z::Error> {
                 $received
+            }
+        }
+
+        $crate::multiprocessing::handle::shared_handle! {
+            @clone $name [$($($param),+)?] $handle [$($($part),+)?]
+        }
+        $crate::multiprocessing::handle::shared_handle! {
+            @debug $name [$($($param),+)?] $handle $({ $($field: $shown),* })?
+        }
+    };
+
+    (@clone $name:ident [$($param:ident),*] $handle:ident []) => {};
+    (@clone $name:ident [$($param:ident),*] $handle:ident [$($part:tt),+]) => {
+        /// A handle of the same object.
+        impl<$($param),*> Clone for $name<$($param),*> {
+            fn clone(&self) -> Self {
+                let $handle = self;
+                Self { $($part: Clone::clone(&$handle.$part)),+ }
+            }
+        }
+    };
+
+    (@debug $name:ident [$($param:ident),*] $handle:ident) => {};
+    (@debug $name:ident [$($param:ident),*] $handle:ident { $($field:ident: $shown:expr),* }) => {
+        /// Shows what can be read without waiting.
+        impl<$($param),*> ::std::fmt::Debug for $name<$($param),*> {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                let $handle = self;
+                let _ = $handle;
+                f.debug_struct(stringify!($name))
+                    $(.field(stringify!($field), &$shown))*
+                    .finish_non_exhaustive()
             }
         }
     };

@@ -1,18 +1,29 @@
 //! Processes that run one function, and objects that processes share: the counterpart of Python's
 //! `multiprocessing`, for async code and for worker processes.
 //!
-//! - [`Process`] runs one function in a process of its own, which ends when the function returns.
-//!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them. Inside,
-//!   [`current_process`] and [`parent_process`] say which process this is, and which has started it.
+//! - [`Process`] runs one function in a process of its own, which ends when the function returns. A [`ProcessBuilder`]
+//!   configures it, and its streams by [`Stdio`]; a [`SpawnError`] says why it does not start.
+//! - [`active_children`] lists the running processes of this program, each an [`ActiveChild`]; [`join_all`] and
+//!   [`blocking_join_all`] wait for them. Inside, [`current_process`] and [`parent_process`] say which process this is,
+//!   and which has started it: a [`CurrentProcess`] and a [`ParentProcess`].
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many. A queue split into [`Putter`] and
-//!   [`Getter`] ends with its last putter.
-//! - [`pipe()`] creates two connected ends, each a [`Connection`].
+//!   [`Getter`] ends with its last putter. A [`Receipt`] names a taken item. The errors are [`QueueError`] and
+//!   [`PutError`].
+//! - [`pipe()`] creates two connected ends, each a [`Connection`]. The errors are [`ConnectionError`] and
+//!   [`SendError`].
+//! - [`Unsent`] returns a value that was not sent: it is the type of [`PutError`] and [`SendError`].
 //! - [`Fd`] sends an open file to another process.
-//! - [`Listener`] and [`Client`] connect unrelated programs of the same user, by a path and a key.
+//! - [`Listener`] and [`Client`] connect unrelated programs of the same user, by a path and a key. A
+//!   [`ListenerBuilder`] configures a listener; a [`ConnectError`] says why there is no connection.
 //! - [`Lock`], [`RLock`], [`RwLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
-//!   synchronize.
-//! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock; [`Atomic`] and [`AtomicBool`]
-//!   share a number or a flag without one.
+//!   synchronize. Their guards are [`LockGuard`], [`RLockGuard`], [`RwLockReadGuard`], [`RwLockWriteGuard`] and
+//!   [`SemaphorePermit`]. A wait for a condition returns a [`WaitTimeoutResult`], and one at a barrier a
+//!   [`BarrierWaitResult`] or [`BrokenBarrier`].
+//! - [`SharedMemory`] shares bytes.
+//! - [`Value`] and [`Array`] share plain data with a lock, which a [`ValueGuard`] or an [`ArrayGuard`] holds.
+//! - [`Atomic`] shares an [`AtomicNumber`] without a lock: [`AtomicI8`], [`AtomicI16`], [`AtomicI32`], [`AtomicI64`],
+//!   [`AtomicIsize`], [`AtomicU8`], [`AtomicU16`], [`AtomicU32`], [`AtomicU64`] and [`AtomicUsize`]. [`AtomicBool`]
+//!   shares a flag.
 //!
 //! Each has async methods, and `blocking_` twins for threads and for tasks in worker processes. Each can be an
 //! argument of a task, an initializer or a [`Process`], an item of a [`Queue`], and a value sent through a

@@ -25,9 +25,9 @@ fn all_pass_a_barrier_together_or_nobody_though_some_are_killed_there() {
     leaves_nothing(test, async || {
         let board = Board::new();
         let barrier = Barrier::new(WORKERS + TASKS).expect("a barrier");
-        let services = tasks(&board).map(|member| {
+        let serve = |member: Member| {
             let barrier = barrier.clone();
-            tokio::spawn(async move {
+            async move {
                 while !member.board.is_over() {
                     match barrier.wait().await {
                         Ok(_) => member.count(STEPS),
@@ -37,25 +37,21 @@ fn all_pass_a_barrier_together_or_nobody_though_some_are_killed_there() {
                         Err(_) => {}
                     }
                 }
-            })
-        });
-        let services: Vec<_> = services.collect();
-        let mut crew = Crew::new(&board, |pool, member| {
+            }
+        };
+        let mut crew = Crew::new(&board, serve, |pool, member| {
             pool.submit(pass, (barrier.clone(), member))
         });
         crew.kill_again_and_again().await;
         board.end();
         // Another member may have been about to reset it.
         let break_all = async {
-            while !crew.has_ended() || services.iter().any(|service| !service.is_finished()) {
+            while !crew.has_ended() {
                 barrier.abort().await;
                 tokio::task::yield_now().await;
             }
         };
         within(break_all).await;
-        for service in services {
-            within(service).await.expect("it ends");
-        }
         crew.end().await;
         // The members that were there all the time have passed equally often.
         let passed: Vec<u64> = tasks(&board).map(|member| member.own(STEPS)).collect();

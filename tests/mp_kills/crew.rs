@@ -1,4 +1,5 @@
-//! Worker processes that do the same until it is time to end, and of which one after the other is killed.
+//! Worker processes that do the same until it is time to end, and of which one after the other is killed. Tasks of this
+//! process take part, too, and live on.
 
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
@@ -40,16 +41,22 @@ pub(super) struct Crew<S> {
     board: Board,
     start: S,
     running: Vec<JoinHandle<()>>,
+    services: Vec<tokio::task::JoinHandle<()>>,
     begun: usize,
 }
 
 impl<S: Fn(&ProcessPoolExecutor, Member) -> JoinHandle<()>> Crew<S> {
-    pub(super) fn new(board: &Board, start: S) -> Self {
+    pub(super) fn new<F>(board: &Board, serve: impl Fn(Member) -> F, start: S) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let services = tasks(board).map(|member| tokio::spawn(serve(member)));
         let mut crew = Self {
             pool: ProcessPoolExecutor::with_workers(WORKERS).expect("a pool"),
             board: board.clone(),
             start,
             running: Vec::new(),
+            services: services.collect(),
             begun: TASKS,
         };
         (0..WORKERS).for_each(|_| crew.start_one());
@@ -90,21 +97,21 @@ impl<S: Fn(&ProcessPoolExecutor, Member) -> JoinHandle<()>> Crew<S> {
         steps(200).await;
     }
 
-    /// How many have been killed.
-    pub(super) fn killed(&self) -> u64 {
-        (self.begun - WORKERS - TASKS) as u64
-    }
-
     pub(super) fn has_ended(&self) -> bool {
-        self.running.iter().all(JoinHandle::is_finished)
+        self.services.iter().all(|service| service.is_finished())
+            && self.running.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until all have ended. The caller has asked them to.
-    pub(super) async fn end(self) {
+    /// Waits until all have ended. The caller has asked them to. Returns how many were killed.
+    pub(super) async fn end(self) -> u64 {
+        for service in self.services {
+            within(service).await.expect("it ends");
+        }
         for one in self.running {
             within(one).await.expect("it ends by itself");
         }
         within(self.pool.shutdown()).await;
+        (self.begun - WORKERS - TASKS) as u64
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Member};
 use super::common::within;
-use super::crew::{Crew, STEPS, any, leaves_nothing, tasks};
+use super::crew::{Crew, STEPS, any, leaves_nothing};
 
 /// What one at a time has.
 #[derive(Clone, Serialize, Deserialize)]
@@ -168,26 +168,21 @@ fn work(exclusive: Exclusive, member: Member) {
 
 async fn one_at_a_time(exclusive: Exclusive) {
     let board = Board::new();
-    let services = tasks(&board).map(|member| {
+    let serve = |member: Member| {
         let exclusive = exclusive.clone();
-        tokio::spawn(async move {
+        async move {
             while !member.board.is_over() {
                 exclusive.visit(Visit(&member)).await;
                 member.count(STEPS);
             }
-        })
-    });
-    let services: Vec<_> = services.collect();
-    let mut crew = Crew::new(&board, |pool, member| {
+        }
+    };
+    let mut crew = Crew::new(&board, serve, |pool, member| {
         pool.submit(work, (exclusive.clone(), member))
     });
     crew.kill_again_and_again().await;
     board.end();
-    for service in services {
-        within(service).await.expect("it ends");
-    }
-    let killed = crew.killed();
-    crew.end().await;
+    let killed = crew.end().await;
     // A visit that was overwritten would be missing. One whose visitor was killed may not be counted.
     let (visits, steps) = (board.common(VISITS), board.sum(STEPS));
     assert!(

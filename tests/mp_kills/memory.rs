@@ -8,7 +8,7 @@ use concurrent_futures::multiprocessing::SharedMemory;
 
 use super::board::{Board, MOST, Member};
 use super::common::{eventually, within};
-use super::crew::{Crew, STEPS, leaves_nothing, tasks};
+use super::crew::{Crew, STEPS, leaves_nothing};
 
 /// Opens the memory that all have, writes to its own part of it, and makes others that go again.
 fn work(name: &str, member: &Member) {
@@ -46,24 +46,20 @@ fn killed_owners_of_memory_take_nothing_from_the_others_and_leave_nothing() {
         let board = Board::new();
         let name = format!("kills.{}", std::process::id());
         let memory = SharedMemory::create_named(&name, 8 * MOST).expect("memory");
-        let services = tasks(&board).map(|member| {
+        let serve = |member: Member| {
             let name = name.clone();
-            tokio::spawn(async move {
+            async move {
                 while !member.board.is_over() {
                     work(&name, &member);
                     tokio::task::yield_now().await;
                 }
-            })
-        });
-        let services: Vec<_> = services.collect();
-        let mut crew = Crew::new(&board, |pool, member| {
+            }
+        };
+        let mut crew = Crew::new(&board, serve, |pool, member| {
             pool.submit(work_on, (name.clone(), member))
         });
         crew.kill_again_and_again().await;
         board.end();
-        for service in services {
-            within(service).await.expect("it ends");
-        }
         crew.end().await;
         // Each has written to its part, and killed ones may not have counted the last time.
         let written = memory.to_vec();

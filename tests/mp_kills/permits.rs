@@ -59,9 +59,9 @@ fn no_more_have_a_permit_than_there_are_and_those_of_the_killed_come_back() {
     let test = "permits::no_more_have_a_permit_than_there_are_and_those_of_the_killed_come_back";
     leaves_nothing(test, async || {
         let (board, permits) = (Board::new(), Semaphore::new(PERMITS).expect("permits"));
-        let services = tasks(&board).map(|member| {
+        let serve = |member: Member| {
             let permits = permits.clone();
-            tokio::spawn(async move {
+            async move {
                 member.set_own(PID, std::process::id().into());
                 while !member.board.is_over() {
                     let permit = permits.acquire().await;
@@ -70,17 +70,13 @@ fn no_more_have_a_permit_than_there_are_and_those_of_the_killed_come_back() {
                     drop(permit);
                     member.count(STEPS);
                 }
-            })
-        });
-        let services: Vec<_> = services.collect();
-        let mut crew = Crew::new(&board, |pool, member| {
+            }
+        };
+        let mut crew = Crew::new(&board, serve, |pool, member| {
             pool.submit(use_permits, (permits.clone(), member))
         });
         crew.kill_again_and_again().await;
         board.end();
-        for service in services {
-            within(service).await.expect("it ends");
-        }
         crew.end().await;
         let all: Vec<_> = (0..PERMITS).map(|_| permits.try_acquire()).collect();
         assert!(all.iter().all(Option::is_some), "all have come back");
@@ -139,9 +135,9 @@ fn callers_that_each_want_several_permits_get_all_of_them_though_some_are_killed
             Board::new(),
             BoundedSemaphore::new(PERMITS).expect("permits"),
         );
-        let services = tasks(&board).map(|member| {
+        let serve = |member: Member| {
             let permits = permits.clone();
-            tokio::spawn(async move {
+            async move {
                 member.set_own(PID, std::process::id().into());
                 while !member.board.is_over() {
                     let permit = permits.acquire_many(share(member.who)).await;
@@ -150,17 +146,13 @@ fn callers_that_each_want_several_permits_get_all_of_them_though_some_are_killed
                     drop(permit);
                     member.count(STEPS);
                 }
-            })
-        });
-        let services: Vec<_> = services.collect();
-        let mut crew = Crew::new(&board, |pool, member| {
+            }
+        };
+        let mut crew = Crew::new(&board, serve, |pool, member| {
             pool.submit(use_several_permits, (permits.clone(), member))
         });
         crew.kill_again_and_again().await;
         board.end();
-        for service in services {
-            within(service).await.expect("it ends");
-        }
         crew.end().await;
         let steps: Vec<u64> = tasks(&board).map(|member| member.own(STEPS)).collect();
         assert!(steps.iter().all(|steps| *steps > 0), "{steps:?}");
@@ -203,9 +195,9 @@ fn a_permit_that_was_added_is_had_once_whoever_is_killed() {
     let test = "permits::a_permit_that_was_added_is_had_once_whoever_is_killed";
     leaves_nothing(test, async || {
         let (board, permits) = (Board::new(), Semaphore::new(0).expect("permits"));
-        let services = tasks(&board).map(|member| {
+        let serve = |member: Member| {
             let permits = permits.clone();
-            tokio::spawn(async move {
+            async move {
                 while !member.board.is_over() {
                     if member.who == 0 {
                         add(&permits, &member); // One member always does.
@@ -216,20 +208,15 @@ fn a_permit_that_was_added_is_had_once_whoever_is_killed() {
                         member.count(STEPS);
                     }
                 }
-            })
-        });
-        let services: Vec<_> = services.collect();
-        let mut crew = Crew::new(&board, |pool, member| {
+            }
+        };
+        let mut crew = Crew::new(&board, serve, |pool, member| {
             pool.submit(count_by_permits, (permits.clone(), member))
         });
         crew.kill_again_and_again().await;
         board.end();
         permits.add_permits(100).expect("there is room");
-        for service in services {
-            within(service).await.expect("it ends");
-        }
-        let killed = crew.killed();
-        crew.end().await;
+        let killed = crew.end().await;
         let mut left = 0;
         while let Some(permit) = permits.try_acquire() {
             permit.forget();

@@ -76,9 +76,9 @@ fn readers_see_whole_changes_and_no_killed_reader_or_writer_keeps_the_others_wai
     let test = "reading::readers_see_whole_changes_and_no_killed_reader_or_writer_keeps_the_others_waiting";
     leaves_nothing(test, async || {
         let (board, lock) = (Board::new(), RwLock::new().expect("a lock"));
-        let services = tasks(&board).map(|member| {
+        let serve = |member: Member| {
             let lock = lock.clone();
-            tokio::spawn(async move {
+            async move {
                 while !member.board.is_over() {
                     if member.who == 0 {
                         let guard = lock.write().await;
@@ -91,17 +91,13 @@ fn readers_see_whole_changes_and_no_killed_reader_or_writer_keeps_the_others_wai
                     }
                     member.count(STEPS);
                 }
-            })
-        });
-        let services: Vec<_> = services.collect();
-        let mut crew = Crew::new(&board, |pool, member| {
+            }
+        };
+        let mut crew = Crew::new(&board, serve, |pool, member| {
             pool.submit(read_or_write, (lock.clone(), member))
         });
         crew.kill_again_and_again().await;
         board.end();
-        for service in services {
-            within(service).await.expect("it ends");
-        }
         crew.end().await;
         let steps: Vec<u64> = tasks(&board).map(|member| member.own(STEPS)).collect();
         assert!(steps.iter().all(|steps| *steps > 0), "{steps:?}");

@@ -7,7 +7,7 @@ use concurrent_futures::multiprocessing::{Condition, Event};
 
 use super::board::{Board, Member};
 use super::common::within;
-use super::crew::{Crew, STEPS, any, leaves_nothing, tasks};
+use super::crew::{Crew, STEPS, any, leaves_nothing};
 
 const SHORT: Duration = Duration::from_micros(200);
 
@@ -31,9 +31,9 @@ fn who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed(
         "waits::who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed";
     leaves_nothing(test, async || {
         let (board, event) = (Board::new(), Event::new().expect("an event"));
-        let services = tasks(&board).map(|member| {
+        let serve = |member: Member| {
             let event = event.clone();
-            tokio::spawn(async move {
+            async move {
                 while !member.board.is_over() {
                     if member.who == 0 {
                         event.set(); // One member always does.
@@ -43,24 +43,20 @@ fn who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed(
                     }
                     tokio::task::yield_now().await;
                 }
-            })
-        });
-        let services: Vec<_> = services.collect();
-        let mut crew = Crew::new(&board, |pool, member| {
+            }
+        };
+        let mut crew = Crew::new(&board, serve, |pool, member| {
             pool.submit(set_and_clear, (event.clone(), member))
         });
         crew.kill_again_and_again().await;
         board.end();
         let all_end = async {
-            while !crew.has_ended() || services.iter().any(|service| !service.is_finished()) {
+            while !crew.has_ended() {
                 event.set(); // Another may just be about to clear it.
                 tokio::task::yield_now().await;
             }
         };
         within(all_end).await;
-        for service in services {
-            within(service).await.expect("it ends");
-        }
         crew.end().await;
     });
 }
@@ -118,9 +114,9 @@ fn who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed() {
     let test = "waits::who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed";
     leaves_nothing(test, async || {
         let (board, condition) = (Board::new(), Condition::new().expect("a lock"));
-        let services = tasks(&board).map(|member| {
+        let serve = |member: Member| {
             let condition = condition.clone();
-            tokio::spawn(async move {
+            async move {
                 let makes = member.who.is_multiple_of(2);
                 while !member.board.is_over() {
                     let guard = condition.lock().await;
@@ -129,10 +125,9 @@ fn who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed() {
                     condition.notify_all(&guard);
                     change(&member, makes);
                 }
-            })
-        });
-        let services: Vec<_> = services.collect();
-        let mut crew = Crew::new(&board, |pool, member| {
+            }
+        };
+        let mut crew = Crew::new(&board, serve, |pool, member| {
             pool.submit(make_or_take, (condition.clone(), member))
         });
         crew.kill_again_and_again().await;
@@ -140,11 +135,7 @@ fn who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed() {
         condition.notify_all(&guard);
         board.end();
         drop(guard);
-        for service in services {
-            within(service).await.expect("it ends");
-        }
-        let killed = crew.killed();
-        crew.end().await;
+        let killed = crew.end().await;
         // Who was killed in between has changed the number, and not noted it.
         let made = board.sum(MADE);
         let found = board.sum(TAKEN) + board.common(THINGS);

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use concurrent_futures::multiprocessing::{Barrier, Lock, Process, Queue, Semaphore};
+use concurrent_futures::multiprocessing::{Barrier, Event, Lock, Process, Queue, Semaphore};
 use futures::poll;
 use tokio::task::JoinSet;
 
@@ -142,6 +142,7 @@ async fn wait_and_count() {
         Queue::<u8>::unbounded().expect("a queue"),
         Barrier::new(500).expect("a barrier"),
     );
+    let event = Event::new().expect("an event");
     let before = descriptors().len();
     let kept = (lock.lock().await, semaphore.acquire().await);
     let mut tasks = JoinSet::new();
@@ -152,10 +153,36 @@ async fn wait_and_count() {
         tasks.spawn(async move { drop(semaphore.acquire().await) });
         tasks.spawn(async move { drop(queue.get().await) });
         tasks.spawn(async move { assert!(barrier.wait().await.is_ok()) });
+        let event = event.clone();
+        tasks.spawn(async move { event.wait().await });
     }
     settle().await;
-    assert_eq!(descriptors().len() - before, 4);
+    assert_eq!(descriptors().len() - before, 5);
     drop(kept);
     tasks.shutdown().await;
     assert_eq!(descriptors().len(), before);
+}
+
+/// All tasks that wait for an event have to look, and none depends on another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_an_event_that_is_not_polled_or_is_dropped_holds_up_no_other() {
+    let event = Event::new().expect("an event");
+    for _ in 0..100 {
+        let (mut still, mut dropped) = (Box::pin(event.wait()), Box::pin(event.wait()));
+        assert!(poll!(&mut still).is_pending() && poll!(&mut dropped).is_pending());
+        let mut all = JoinSet::new();
+        for _ in 0..20 {
+            let event = event.clone();
+            all.spawn(async move { event.wait().await });
+        }
+        tokio::task::yield_now().await;
+        drop(dropped);
+        event.set();
+        within(all.join_all()).await;
+        event.clear();
+        assert!(poll!(&mut still).is_pending(), "it is cleared again");
+        event.set();
+        within(still).await;
+        event.clear();
+    }
 }

@@ -1,6 +1,6 @@
 //! A runtime that does not run holds up no task of another one.
 
-use concurrent_futures::multiprocessing::{Barrier, Lock, Queue, Semaphore};
+use concurrent_futures::multiprocessing::{Barrier, Event, Lock, Queue, Semaphore};
 
 use super::common::within;
 use super::{current_thread, settle};
@@ -12,6 +12,7 @@ struct Objects {
     semaphore: Semaphore,
     queue: Queue<u8>,
     barrier: Barrier,
+    event: Event,
 }
 
 impl Objects {
@@ -21,6 +22,7 @@ impl Objects {
             semaphore: Semaphore::new(1).expect("a permit"),
             queue: Queue::unbounded().expect("a queue"),
             barrier: Barrier::new(2).expect("a barrier"),
+            event: Event::new().expect("an event"),
         }
     }
 
@@ -34,6 +36,8 @@ impl Objects {
             runtime.spawn(async move { drop(lock.lock().await) });
             runtime.spawn(async move { drop(semaphore.acquire().await) });
             runtime.spawn(async move { drop(queue.get().await) });
+            let event = self.event.clone();
+            runtime.spawn(async move { event.wait().await });
         }
         runtime.block_on(settle());
     }
@@ -46,11 +50,14 @@ impl Objects {
                 drop(other.lock.lock().await);
                 drop(other.semaphore.acquire().await);
                 other.barrier.wait().await.expect("it is whole");
+                other.event.wait().await;
                 other.queue.get().await.expect("an item")
             });
             settle().await;
             drop(kept);
             within(self.barrier.wait()).await.expect("it is whole");
+            settle().await;
+            self.event.set();
             settle().await;
             self.queue.put(1).await.expect("there is room");
             assert_eq!(within(waits).await.expect("no panic"), 1);
@@ -106,4 +113,20 @@ fn threads_and_tasks_of_several_runtimes_all_have_their_turns() {
         }
     });
     assert!(lock.try_lock().is_some() && semaphore.available_permits() == 2);
+}
+
+#[test]
+fn a_wait_for_an_event_goes_on_in_another_runtime_when_its_own_ends() {
+    let event = Event::new().expect("an event");
+    let (ended, live) = (current_thread(), current_thread());
+    let mut wait = Box::pin(event.wait());
+    ended.block_on(async { assert!(futures::poll!(&mut wait).is_pending()) });
+    drop(ended);
+    live.block_on(async {
+        let set = async {
+            settle().await;
+            event.set();
+        };
+        within(futures::future::join(wait, set)).await;
+    });
 }

@@ -1,6 +1,5 @@
 //! [`Event`]: a flag that processes wait for.
 
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::waiting::driver::{end_of, may_block};
-use crate::multiprocessing::waiting::pause::pause;
-use crate::sys::{self, AsFd as _, BorrowedFd, Edges};
+use crate::multiprocessing::waiting::level::Level;
+use crate::sys::{self, AsFd as _, BorrowedFd};
 use crate::wire::descriptors::Descriptor;
 
 /// A flag that the tasks and threads of all processes that have it can set and wait for.
@@ -41,16 +40,26 @@ use crate::wire::descriptors::Descriptor;
 /// filling the descriptor at that moment: see [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
-/// One descriptor in each process that has it, and no memory. Each method is one or two system calls. A task that waits
-/// uses one more descriptor, and a thread uses none.
+/// One descriptor in each process that has it, and no memory. Each method is one or two system calls. The waiting tasks
+/// of one runtime use one more descriptor together.
 ///
 /// # Platform
 /// Linux.
 #[derive(Clone)]
 pub struct Event(Arc<EventFd>);
 
-/// The eventfd of an event.
-struct EventFd(Descriptor);
+/// The eventfd of an event, and the tasks of this process that wait for it.
+struct EventFd {
+    fd: Descriptor,
+    level: Level,
+}
+
+impl EventFd {
+    fn new(fd: Descriptor) -> Self {
+        let level = Level::default();
+        Self { fd, level }
+    }
+}
 
 impl Event {
     /// Creates an event that is not set.
@@ -58,11 +67,11 @@ impl Event {
     /// # Errors
     /// No descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(EventFd(sys::eventfd()?.into()))))
+        Ok(Self(Arc::new(EventFd::new(sys::eventfd()?.into()))))
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        self.0.0.as_fd()
+        self.0.fd.as_fd()
     }
 
     /// Sets the event: wakes all waiters. Later waits return at once until [`clear`](Self::clear).
@@ -118,25 +127,7 @@ impl Event {
     /// Cancel safe.
     pub async fn wait(&self) {
         tokio::task::coop::consume_budget().await;
-        let mut edges = None;
-        while !self.is_set() {
-            // A `set` before the first poll counts as an edge, so none is missed.
-            let listen = || sys::own_descriptor(&self.fd()).and_then(Edges::of);
-            let listening = match edges.take() {
-                Some(edges) => Ok(edges),
-                None => listen(),
-            };
-            match listening {
-                Ok(listening)
-                    if poll_fn(|context| listening.poll_next(context))
-                        .await
-                        .is_ok() =>
-                {
-                    edges = Some(listening);
-                }
-                _ => pause().await, // No descriptor is left, or the runtime has ended.
-            }
-        }
+        self.0.level.wait(self.fd(), || self.is_set()).await;
     }
 
     /// Like [`wait`](Self::wait), for a thread that may block.
@@ -181,14 +172,14 @@ impl Event {
 
 shared_handle! {
     Event as event;
-    sends event.0.0;
+    sends event.0.fd;
     receives deserializer => {
         let descriptor = Descriptor::deserialize(deserializer)?;
         sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
         // An event that was made here is not known, because identifying it takes longer than making it. So it costs
         // one more descriptor when it comes back, once.
         let eventfd = Part::eventfd(&descriptor);
-        Ok(Self(recognised(EventFd(descriptor), eventfd, |_| {
+        Ok(Self(recognised(EventFd::new(descriptor), eventfd, |_| {
             Some(Vec::new())
         })))
     };

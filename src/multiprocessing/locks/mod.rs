@@ -2,9 +2,10 @@
 //!
 //! - [`lock`], [`rlock`] and [`condition`] use a [robust lock](crate::multiprocessing::robust::lock);
 //! - [`rwlock`] uses a [robust lock and the words of its readers](crate::multiprocessing::robust::rw);
-//! - [`semaphore`], [`bounded_semaphore`] and [`permit`] use [permits](crate::multiprocessing::robust::permits);
+//! - [`semaphore`] and [`bounded_semaphore`] use [permits](crate::multiprocessing::robust::permits); [`permit`] holds
+//!   some of either;
 //! - [`barrier`] uses a robust lock and the state in [`meeting`];
-//! - [`event`] is an eventfd alone.
+//! - [`event`] is an eventfd alone, a [state](crate::multiprocessing::waiting::level) that its waiters look at.
 //!
 //! Each guard knows the process that took it. The copy that a `fork` makes of it releases and writes nothing.
 

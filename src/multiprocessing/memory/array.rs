@@ -1,15 +1,14 @@
 //! [`Array`]: values shared by processes, with their lock.
 
-use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use bytemuck::Pod;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::array_guard::ArrayGuard;
 use super::locked::Locked;
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::sys::{Lent, SharedMapping};
 
@@ -71,7 +70,6 @@ use crate::sys::{Lent, SharedMapping};
 ///
 /// # Platform
 /// Linux.
-#[derive(Clone)]
 pub struct Array<T> {
     locked: Locked,
     len: usize,
@@ -324,10 +322,8 @@ impl<T: Pod> Array<T> {
     }
 
     fn guard<'a>(&'a self, held: RobustGuard<'a>) -> ArrayGuard<'a, T> {
-        ArrayGuard {
-            abandoned_by: self.locked.abandoned_by(&held),
-            values: self.lend(held),
-        }
+        let abandoned_by = self.locked.abandoned_by(&held);
+        ArrayGuard::new(self.lend(held), abandoned_by)
     }
 
     #[expect(
@@ -387,87 +383,17 @@ impl<T> Array<T> {
     }
 }
 
-impl<T> fmt::Debug for Array<T> {
-    /// Does not show the values: reading them might wait.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Array")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> Serialize for Array<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.locked.serialize(serializer, self.len)
-    }
-}
-
-impl<'de, T: Pod> Deserialize<'de> for Array<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (locked, len) = Locked::deserialize(deserializer, memory_for::<T>)?;
+shared_handle! {
+    Array<T: Pod> as array;
+    sends array.locked.sent(array.len);
+    receives deserializer => {
+        let (locked, len) = Locked::receive(deserializer, memory_for::<T>)?;
         Ok(Self {
             locked,
             len,
             values: PhantomData,
         })
-    }
-}
-
-/// Holds the lock of an [`Array`], and gives access to its values in place.
-///
-/// A process that is forked by other means than this crate has a copy of the guard, and not the lock. Dropping that
-/// copy does nothing. Its values must not be used there: that is an access of [another process](Array#other-processes).
-///
-/// ```
-/// # use concurrent_futures::multiprocessing::Array;
-/// let array = Array::new(&[1, 2, 3])?;
-/// let mut guard = array.blocking_lock();
-/// guard[0] = 7;
-/// guard.reverse();
-/// drop(guard);
-/// assert_eq!(array.blocking_get(2), Some(7));
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[must_use = "the lock is released as soon as the guard is dropped"]
-pub struct ArrayGuard<'a, T> {
-    values: Lent<'a, T, RobustGuard<'a>>,
-    abandoned_by: Option<u32>,
-}
-
-impl<T> ArrayGuard<'_, T> {
-    /// The id of the process that ended, most likely by a kill, while it held the lock, if that happened since the last
-    /// guard. The values are as that process left them, perhaps half changed.
-    ///
-    /// ```
-    /// # use concurrent_futures::multiprocessing::Array;
-    /// let array = Array::<u8>::zeroed(10)?;
-    /// let mut guard = array.blocking_lock();
-    /// if guard.abandoned_by().is_some() {
-    ///     guard.fill(0); // The right reaction depends on what the values mean.
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn abandoned_by(&self) -> Option<u32> {
-        self.abandoned_by
-    }
-}
-
-impl<T: Pod> Deref for ArrayGuard<'_, T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.values
-    }
-}
-
-impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.values
-    }
-}
-
-impl<T: Pod + fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
+    };
+    clones { locked, len, values }
+    shows { len: array.len }
 }

@@ -7,10 +7,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use self::sealed::AtomicMemory;
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::known::{Part, recognised};
 use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
@@ -187,15 +185,6 @@ impl<T: AtomicNumber> Deref for Atomic<T> {
     }
 }
 
-impl<T> Clone for Atomic<T> {
-    fn clone(&self) -> Self {
-        Self {
-            memory: self.memory.clone(),
-            number: PhantomData,
-        }
-    }
-}
-
 impl<T: AtomicNumber> fmt::Debug for Atomic<T> {
     /// Shows the number, as the standard library does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,23 +192,20 @@ impl<T: AtomicNumber> fmt::Debug for Atomic<T> {
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl<T> Serialize for Atomic<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.memory.descriptor, size_of::<T>()).serialize(serializer)
-    }
-}
-
-impl<'de, T: AtomicNumber> Deserialize<'de> for Atomic<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+shared_handle! {
+    Atomic<T: AtomicNumber> as atomic;
+    sends (&atomic.memory.descriptor, size_of::<T>());
+    receives deserializer => {
         let (descriptor, size) = <(Descriptor, usize)>::deserialize(deserializer)?;
         if size != size_of::<T>() {
-            return Err(D::Error::custom(format_args!(
+            return Err(serde::de::Error::custom(format_args!(
                 "expected an atomic number of {} bytes, received one of {size}",
                 size_of::<T>()
             )));
         }
-        let map = SharedMapping::open_reserved(&descriptor, size).map_err(D::Error::custom)?;
+        let map = SharedMapping::open_reserved(&descriptor, size);
+        let map = map.map_err(serde::de::Error::custom)?;
         Ok(Self::of(AtomicMemory { map, descriptor }))
-    }
+    };
+    clones { memory, number }
 }

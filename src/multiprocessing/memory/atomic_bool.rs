@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::atomic::Atomic;
+use crate::multiprocessing::handle::shared_handle;
 
 /// A flag that processes share without a lock.
 ///
@@ -154,15 +153,8 @@ impl fmt::Debug for AtomicBool {
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for AtomicBool {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for AtomicBool {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Atomic::deserialize(deserializer).map(Self)
-    }
+shared_handle! {
+    AtomicBool as flag;
+    sends flag.0;
+    receives deserializer => Atomic::deserialize(deserializer).map(Self);
 }

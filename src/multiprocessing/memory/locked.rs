@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
@@ -102,16 +102,13 @@ impl Locked {
         (pid != 0).then_some(pid as u32)
     }
 
-    pub(crate) fn serialize<S: Serializer>(
-        &self,
-        serializer: S,
-        size: usize,
-    ) -> Result<S::Ok, S::Error> {
-        (&self.0.descriptor, &self.0.bell, size).serialize(serializer)
+    /// What travels to another process, with a size that says what is in the memory.
+    pub(crate) fn sent(&self, size: usize) -> impl Serialize + '_ {
+        (&self.0.descriptor, &self.0.bell, size)
     }
 
     /// The received memory, and the size sent with it; `len` computes the memory's length from that.
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn receive<'de, D: Deserializer<'de>>(
         deserializer: D,
         len: impl FnOnce(usize) -> Option<usize>,
     ) -> Result<(Self, usize), D::Error> {

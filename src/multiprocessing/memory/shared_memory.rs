@@ -1,11 +1,9 @@
 //! [`SharedMemory`]: bytes shared by processes.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::known::{Part, recognised};
 use crate::sys::{self, SegmentName};
 use crate::wire::descriptors::Descriptor;
@@ -315,24 +313,10 @@ impl SharedMemory {
     }
 }
 
-impl fmt::Debug for SharedMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedMemory")
-            .field("len", &self.len())
-            .field("name", &self.name())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Serialize for SharedMemory {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let segment = &*self.segment;
-        (&segment.descriptor, segment.len, &segment.name).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for SharedMemory {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+shared_handle! {
+    SharedMemory as memory;
+    sends (&memory.segment.descriptor, memory.segment.len, &memory.segment.name);
+    receives deserializer => {
         let (descriptor, len, name) =
             <(Descriptor, usize, Option<Box<str>>)>::deserialize(deserializer)?;
         let opened = match name {
@@ -343,5 +327,6 @@ impl<'de> Deserialize<'de> for SharedMemory {
                 .map(|memory| Self::of(Access::Mapped(memory), descriptor, len, None)),
         };
         opened.map_err(serde::de::Error::custom)
-    }
+    };
+    shows { len: memory.len(), name: memory.name() }
 }

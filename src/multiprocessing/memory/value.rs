@@ -1,19 +1,14 @@
 //! [`Value`]: one value shared by processes, with its lock.
 
-use std::fmt;
 use std::io;
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 use bytemuck::Pod;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::locked::Locked;
+use super::places::ValuePlaces;
+use super::value_guard::ValueGuard;
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::RobustGuard;
-use crate::sys::SharedMapping;
 
 /// A value that processes share, with a lock.
 ///
@@ -95,25 +90,8 @@ use crate::sys::SharedMapping;
 ///
 /// # Platform
 /// Linux.
-#[derive(Clone)]
 pub struct Value<T> {
-    locked: Locked,
-    values: PhantomData<T>,
-}
-
-/// Where the number of the current place is, and where the two places start. A change is written to the other
-/// place, which then becomes the current one.
-const CHOICE: usize = Locked::DATA;
-const PLACES: usize = CHOICE + 8;
-
-/// The distance between the two places, in bytes.
-fn stride<T>() -> usize {
-    size_of::<T>().next_multiple_of(8)
-}
-
-/// The memory needed, in bytes.
-fn memory_for<T>() -> Option<usize> {
-    stride::<T>().checked_mul(2)?.checked_add(PLACES)
+    places: ValuePlaces<T>,
 }
 
 impl<T: Pod> Value<T> {
@@ -130,11 +108,8 @@ impl<T: Pod> Value<T> {
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it. Otherwise the error of the system, for
     /// example if no descriptors are left.
     pub fn new(value: T) -> io::Result<Self> {
-        let fill = |memory: &SharedMapping| memory.store(PLACES, bytemuck::bytes_of(&value));
-        Ok(Self {
-            locked: Locked::create(memory_for::<T>(), fill)?,
-            values: PhantomData,
-        })
+        let places = ValuePlaces::create(&value)?;
+        Ok(Self { places })
     }
 
     /// Takes the lock. Waits until it is free.
@@ -157,7 +132,7 @@ impl<T: Pod> Value<T> {
     /// # Cancel safety
     /// Cancel safe: a dropped future has not taken the lock.
     pub async fn lock(&self) -> ValueGuard<'_, T> {
-        ValueGuard::new(self, self.locked.lock().await)
+        ValueGuard::new(&self.places, self.places.locked.lock().await)
     }
 
     /// Takes the lock if it is free.
@@ -171,8 +146,8 @@ impl<T: Pod> Value<T> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn try_lock(&self) -> Option<ValueGuard<'_, T>> {
-        let held = self.locked.try_lock()?;
-        Some(ValueGuard::new(self, held))
+        let held = self.places.locked.try_lock()?;
+        Some(ValueGuard::new(&self.places, held))
     }
 
     /// Like [`lock`](Self::lock), for a thread that may block, for example in a task of a pool.
@@ -188,7 +163,7 @@ impl<T: Pod> Value<T> {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_lock(&self) -> ValueGuard<'_, T> {
-        ValueGuard::new(self, self.locked.blocking_lock())
+        ValueGuard::new(&self.places, self.places.locked.blocking_lock())
     }
 
     /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
@@ -207,8 +182,8 @@ impl<T: Pod> Value<T> {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<ValueGuard<'_, T>> {
-        let held = self.locked.blocking_lock_timeout(timeout)?;
-        Some(ValueGuard::new(self, held))
+        let held = self.places.locked.blocking_lock_timeout(timeout)?;
+        Some(ValueGuard::new(&self.places, held))
     }
 
     /// Returns a copy of the value.
@@ -230,7 +205,7 @@ impl<T: Pod> Value<T> {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn get(&self) -> T {
-        self.read(&self.locked.lock().await)
+        self.places.read(&self.places.locked.lock().await)
     }
 
     /// Like [`get`](Self::get), for a thread that may block.
@@ -244,7 +219,7 @@ impl<T: Pod> Value<T> {
     /// # Panics
     /// Like [`blocking_lock`](Self::blocking_lock).
     pub fn blocking_get(&self) -> T {
-        self.read(&self.locked.blocking_lock())
+        self.places.read(&self.places.locked.blocking_lock())
     }
 
     /// Replaces the value.
@@ -265,7 +240,7 @@ impl<T: Pod> Value<T> {
     /// # Cancel safety
     /// Cancel safe: the value is replaced completely or not at all.
     pub async fn set(&self, value: T) {
-        self.commit(&self.locked.lock().await, &value);
+        self.places.commit(&self.places.locked.lock().await, &value);
     }
 
     /// Like [`set`](Self::set), for a thread that may block.
@@ -281,7 +256,8 @@ impl<T: Pod> Value<T> {
     /// # Panics
     /// Like [`blocking_lock`](Self::blocking_lock).
     pub fn blocking_set(&self, value: T) {
-        self.commit(&self.locked.blocking_lock(), &value);
+        self.places
+            .commit(&self.places.locked.blocking_lock(), &value);
     }
 
     /// Changes the value by a function that runs under the lock. Returns the function's result.
@@ -303,7 +279,7 @@ impl<T: Pod> Value<T> {
     /// # Cancel safety
     /// Cancel safe: the function runs, and its change takes effect, or neither.
     pub async fn with<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        self.change(&self.locked.lock().await, change)
+        self.change(&self.places.locked.lock().await, change)
     }
 
     /// Like [`with`](Self::with), for a thread that may block.
@@ -319,144 +295,24 @@ impl<T: Pod> Value<T> {
     /// # Panics
     /// Like [`blocking_lock`](Self::blocking_lock), and if the function panics: then the value does not change.
     pub fn blocking_with<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        self.change(&self.locked.blocking_lock(), change)
+        self.change(&self.places.locked.blocking_lock(), change)
     }
 
     fn change<R>(&self, held: &RobustGuard<'_>, change: impl FnOnce(&mut T) -> R) -> R {
-        let mut value = self.read(held);
+        let mut value = self.places.read(held);
         let result = change(&mut value);
-        self.commit(held, &value);
+        self.places.commit(held, &value);
         result
     }
-
-    /// The place of the current value.
-    fn place(&self) -> usize {
-        (self.locked.memory().word(CHOICE).load(Ordering::Acquire) & 1) as usize
-    }
-
-    fn read(&self, _held: &RobustGuard<'_>) -> T {
-        let mut value = T::zeroed();
-        let bytes = bytemuck::bytes_of_mut(&mut value);
-        let offset = PLACES + self.place() * stride::<T>();
-        self.locked.memory().load(offset, bytes);
-        value
-    }
-
-    /// A process killed in here has either written to the unused place only, or is done. A fork of the holder writes
-    /// nothing.
-    fn commit(&self, _held: &RobustGuard<'_>, value: &T) {
-        if !self.locked.is_held() {
-            return;
-        }
-        let other = 1 - self.place();
-        let bytes = bytemuck::bytes_of(value);
-        let memory = self.locked.memory();
-        memory.store(PLACES + other * stride::<T>(), bytes);
-        memory.word(CHOICE).store(other as u64, Ordering::Release);
-    }
 }
 
-impl<T> fmt::Debug for Value<T> {
-    /// Does not show the value: reading it might wait.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Value").finish_non_exhaustive()
-    }
-}
-
-impl<T> Serialize for Value<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.locked.serialize(serializer, size_of::<T>())
-    }
-}
-
-impl<'de, T: Pod> Deserialize<'de> for Value<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fits = |size| memory_for::<T>().filter(|_| size == size_of::<T>());
-        let (locked, _) = Locked::deserialize(deserializer, fits)?;
-        Ok(Self {
-            locked,
-            values: PhantomData,
-        })
-    }
-}
-
-/// Holds the lock of a [`Value`], with a copy of the value that replaces it when this is dropped.
-///
-/// If a panic drops it, the value does not change. A process that is forked by other means than this crate has a copy
-/// of the guard, and not the lock: dropping that copy changes nothing.
-///
-/// ```
-/// # use concurrent_futures::multiprocessing::Value;
-/// let count = Value::new(0_u64)?;
-/// let mut guard = count.blocking_lock();
-/// *guard += 1; // Not visible to others yet.
-/// drop(guard);
-/// assert_eq!(count.blocking_get(), 1);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[must_use = "the lock is released as soon as the guard is dropped"]
-pub struct ValueGuard<'a, T: Pod> {
-    value: &'a Value<T>,
-    held: RobustGuard<'a>,
-    copy: T,
-    is_changed: bool,
-    /// Whether the thread was already panicking when it took the lock.
-    panicking: bool,
-    abandoned_by: Option<u32>,
-}
-
-impl<'a, T: Pod> ValueGuard<'a, T> {
-    fn new(value: &'a Value<T>, held: RobustGuard<'a>) -> Self {
-        Self {
-            copy: value.read(&held),
-            abandoned_by: value.locked.abandoned_by(&held),
-            value,
-            held,
-            is_changed: false,
-            panicking: thread::panicking(),
-        }
-    }
-
-    /// The id of the process that ended, most likely by a kill, while it held the lock, if that happened since the last
-    /// guard. The value is as it was before that process's change. Other work that it did under the lock may be half
-    /// done.
-    ///
-    /// ```
-    /// # use concurrent_futures::multiprocessing::Value;
-    /// let count = Value::new(0_u64)?;
-    /// assert_eq!(count.blocking_lock().abandoned_by(), None);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn abandoned_by(&self) -> Option<u32> {
-        self.abandoned_by
-    }
-}
-
-impl<T: Pod> Deref for ValueGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.copy
-    }
-}
-
-impl<T: Pod> DerefMut for ValueGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        self.is_changed = true;
-        &mut self.copy
-    }
-}
-
-impl<T: Pod> Drop for ValueGuard<'_, T> {
-    fn drop(&mut self) {
-        if self.is_changed && (self.panicking || !thread::panicking()) {
-            self.value.commit(&self.held, &self.copy);
-        }
-    }
-}
-
-impl<T: Pod + fmt::Debug> fmt::Debug for ValueGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.copy.fmt(f)
-    }
+shared_handle! {
+    Value<T: Pod> as value;
+    sends value.places.locked.sent(size_of::<T>());
+    receives deserializer => {
+        let places = ValuePlaces::receive(deserializer)?;
+        Ok(Self { places })
+    };
+    clones { places }
+    shows {}
 }

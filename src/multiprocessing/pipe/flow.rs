@@ -1,7 +1,6 @@
 //! A connection as a stream and a sink. Operations that need not wait complete at once; one that has to wait
 //! keeps a future in the connection.
 
-use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -93,11 +92,5 @@ impl<S: Data, R> Sink<S> for Connection<S, R> {
         ready!(this.sending.poll(&this.end, context))?;
         this.end.outbox.close();
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<S, R> fmt::Debug for Connection<S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }

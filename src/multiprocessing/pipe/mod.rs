@@ -3,8 +3,12 @@
 //! - [`packet`]: what travels by the socket; [`watch`]: waiting for the socket;
 //! - [`outbox`]: the way out; [`inbox`]: the way in; [`arriving`] and [`put_back`]: large values on it;
 //! - [`send`] and [`receive`]: steps that never wait; [`step`]: what takes the steps, in a task or in a thread;
-//! - [`end`]: both ways; [`flow`]: as a stream and a sink; [`pending`]: the future that one of these waits for;
+//! - [`end`]: both ways, for all handles of this process; this file: the handle;
+//! - [`flow`]: the handle as a stream and a sink; [`pending`]: the future that one of these waits for;
 //! - [`error`]: the errors of a connection.
+//!
+//! A step never waits and has effect completely or not at all. So a wait can be dropped between two steps, and the next
+//! one continues.
 
 mod arriving;
 mod end;
@@ -24,7 +28,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::task::coop;
 
 use self::end::ConnectionEnd;
@@ -32,6 +35,7 @@ pub use self::error::{ConnectionError, SendError};
 use self::outbox::check;
 use self::pending::{Receiving, Sending};
 use crate::executor::data::Data;
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::item::OutgoingItem;
 use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::sys;
@@ -442,18 +446,15 @@ impl<S, R> Clone for Connection<S, R> {
     }
 }
 
-impl<S, R> Serialize for Connection<S, R> {
-    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        self.end.socket.serialize(serializer)
-    }
-}
-
-impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+shared_handle! {
+    Connection<S, R> as connection;
+    sends connection.end.socket;
+    receives deserializer => {
         let socket = Descriptor::deserialize(deserializer)?;
         sys::check_packets(&socket).map_err(serde::de::Error::custom)?;
         Ok(Self::new(socket))
-    }
+    };
+    shows {}
 }
 
 #[cfg(all(test, target_os = "linux", properties))]

@@ -1,16 +1,13 @@
 //! [`JoinableQueue`]: a queue whose items are marked as done, and that tasks can join.
 
-use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::error::QueueError;
-use super::holders::ItemPlace;
-use super::shared::SharedQueue;
+use super::receipt::Receipt;
 use super::{Queue, checked};
 use crate::executor::data::Data;
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 
@@ -337,49 +334,6 @@ impl<T> JoinableQueue<T> {
     }
 }
 
-/// Names an item that was taken from a [`JoinableQueue`]. Returned by
-/// [`get_with_receipt`](JoinableQueue::get_with_receipt), which has an example. It is plain data, which can be sent to
-/// another process in any way.
-///
-/// Dropping it does nothing: the item stays unfinished until its owner ends.
-///
-/// # Platform
-/// Linux.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Receipt {
-    queue: u64,
-    place: ItemPlace,
-}
-
-impl Receipt {
-    fn of(queue: &SharedQueue, place: ItemPlace) -> Self {
-        let queue = queue.number();
-        Self { queue, place }
-    }
-
-    fn in_queue(&self, queue: &SharedQueue) -> Result<ItemPlace, QueueError> {
-        if self.queue == queue.number() {
-            Ok(self.place)
-        } else {
-            Err(QueueError::NOTHING_TAKEN)
-        }
-    }
-}
-
-impl Serialize for Receipt {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.queue, self.place.place, self.place.number).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Receipt {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (queue, place, number) = Deserialize::deserialize(deserializer)?;
-        let place = ItemPlace { place, number };
-        Ok(Self { queue, place })
-    }
-}
-
 impl<T> Deref for JoinableQueue<T> {
     type Target = Queue<T>;
 
@@ -388,35 +342,17 @@ impl<T> Deref for JoinableQueue<T> {
     }
 }
 
-impl<T> Clone for JoinableQueue<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> fmt::Debug for JoinableQueue<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinableQueue")
-            .field("len", &self.len())
-            .field("unfinished", &self.unfinished())
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> Serialize for JoinableQueue<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de, T: Data> Deserialize<'de> for JoinableQueue<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+shared_handle! {
+    JoinableQueue<T: Data> as queue;
+    sends queue.0;
+    receives deserializer => {
         let queue = Queue::deserialize(deserializer)?;
         if !queue.shared.counts_done {
             let error = "expected a `JoinableQueue`, received a `Queue`";
             return Err(serde::de::Error::custom(error));
         }
         Ok(Self(queue))
-    }
+    };
+    clones { 0 }
+    shows { len: queue.len(), unfinished: queue.unfinished(), capacity: queue.capacity() }
 }

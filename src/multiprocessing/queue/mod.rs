@@ -1,35 +1,48 @@
 //! [`Queue`]: any process puts items in, and any process takes them out. Reading order:
 //!
 //! - [`state`]: the numbers that describe a queue and change as one; [`store`]: each step of a change;
-//! - [`ring`]: the bytes of the items;
-//! - [`holders`]: which process has which unfinished items; [`done`]: what is done and what is lost;
-//! - [`joinable`]: the queue that tasks can join;
-//! - [`shared`]: the queue as one process sees it; [`transfer`]: items in and out of it;
-//! - [`halves`]: a queue whose end the getters see; [`error`]: the errors of a queue.
+//! - [`ring`]: the bytes of the items; [`holders`]: which process has which unfinished items;
+//! - [`shared`]: the queue as one process sees it; under its lock, [`putting`] and [`taking`] move one item, and
+//!   [`done`] counts what is done and what is lost;
+//! - [`transfer`]: items in and out of it, in tasks and in threads;
+//! - this file: the queue; [`joinable`] and [`receipt`]: the queue that tasks can join; [`putter`] and [`getter`]: a
+//!   queue whose end the getters see; [`error`]: the errors of a queue.
+//!
+//! Three rules hold. Each change is made under the queue's lock and committed by one store of the state. The
+//! descriptors of an item are sent before the item, and dropped after it is taken. And a process enters an item among
+//! the holders before it takes it. So a process that is killed at any step leaves whole items, each counted once:
+//! `cut_off` tests it.
 
+#[cfg(all(test, not(properties)))]
+mod cut_off;
 mod done;
 mod error;
-mod halves;
+mod getter;
 mod holders;
 mod joinable;
+mod putter;
+mod putting;
+mod receipt;
 mod ring;
 mod shared;
 mod state;
 mod store;
+mod taking;
 mod transfer;
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 pub use self::error::{PutError, QueueError};
-pub use self::halves::{Getter, Putter};
-pub use self::joinable::{JoinableQueue, Receipt};
-use self::shared::{SendingEnd, SharedQueue};
+pub use self::getter::Getter;
+pub use self::joinable::JoinableQueue;
+pub use self::putter::Putter;
+use self::putting::SendingEnd;
+pub use self::receipt::Receipt;
+use self::shared::SharedQueue;
 use crate::executor::data::Data;
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::waiting::driver::InTask;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
@@ -458,35 +471,14 @@ fn checked(capacity: usize) -> Result<u64, QueueError> {
     }
 }
 
-impl<T> Clone for Queue<T> {
-    fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-            to: self.to.clone(),
-            items: PhantomData,
-        }
-    }
-}
-
-impl<T> fmt::Debug for Queue<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue")
-            .field("len", &self.len())
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> Serialize for Queue<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&*self.shared, &self.to.0).serialize(serializer)
-    }
-}
-
-impl<'de, T: Data> Deserialize<'de> for Queue<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+shared_handle! {
+    Queue<T: Data> as queue;
+    sends (&*queue.shared, &queue.to.0);
+    receives deserializer => {
         let (shared, to) = <(SharedQueue, Descriptor)>::deserialize(deserializer)?;
         sys::check_packets(&to).map_err(serde::de::Error::custom)?;
         Ok(Self::of(shared, to))
-    }
+    };
+    clones { shared, to, items }
+    shows { len: queue.len(), capacity: queue.capacity() }
 }

@@ -1,10 +1,11 @@
 //! Locks and permits that survive the death of their holder. Reading order:
 //!
-//! - [`word`]: the word of a lock; [`slot`]: the word of a permit;
-//! - [`lock`]: a lock in shared memory, and waiting for a change of what it guards; [`permits`]: a semaphore's permits;
-//!   [`collect`]: several of them at once;
-//! - [`readers`]: the words of a read-write lock; [`rw`]: that lock, with its gate and its waits;
-//! - [`shared`]: memory and bell of one object, as they travel to another process.
+//! - [`word`]: the word of a lock; [`slot`]: the word of a permit; [`readers`]: the words of a read-write lock. Each
+//!   file draws the steps of its word;
+//! - [`lock`]: a lock in shared memory, and waiting for a change of what it guards;
+//! - [`shared`]: memory and bell of one object, as they travel to another process;
+//! - [`permits`]: a semaphore's permits; [`collect`]: several of them at once;
+//! - [`rw`]: a read-write lock, with its gate and its waits.
 //!
 //! Two rules hold for everything in shared memory:
 //!

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use super::local::Local;
-use super::turns::OfRuntimes;
+use super::runtimes::OfRuntimes;
 use super::waiter::TaskWaiter;
 
 /// The crowds that wait for changes of one object, one in each runtime. A clone is the same. (Each thread is a crowd by

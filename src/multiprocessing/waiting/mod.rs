@@ -1,10 +1,11 @@
 //! How a task or a thread waits until shared words have a wanted state, whichever process changes them. Reading order:
 //!
-//! - [`bell`] wakes the waiters of all processes; [`mark`] tells a changer whether there are any; [`changes`] lets
-//!   waiters tell a change from a ring that is meant for others;
+//! - [`mark`]: whether any process waits; [`bell`]: wakes the waiters of all processes; [`changes`]: lets waiters tell
+//!   a change from a ring that is meant for others;
 //! - [`waiter`] waits for a bell, or for the end of a process; without a descriptor, it [pauses](pause);
-//! - [`turns`] puts the tasks of a runtime in a line, where a change is for one of them; in a [`crowd`], one of them
-//!   listens for all, where each has to look; [`local`] is a value that a process does not share with its forks;
+//! - [`local`]: what a process does not share with its forks; [`runtimes`]: what exists once in each runtime;
+//! - [`turns`]: the tasks of a process in a line, if one change is for one of them; [`crowd`]: one of them listens for
+//!   all, if each has to look; [`level`]: each looks at a state that stays;
 //! - [`linger`] waits for a moment before a long wait;
 //! - [`driver`]: the two ways to wait, in a task and in a thread;
 //! - [`wait`] repeats a step until it finds something; [`member`] is one of a crowd, and waits for a change.
@@ -15,16 +16,21 @@
 //!
 //! A wait is written once, as async code over a [driver](driver::Driver). First it calls `begin`. Then it takes a turn,
 //! unless no task or thread of this process waits and its first look succeeds. Then it repeats a step.
+//!
+//! The tasks of one runtime that wait for one object use one descriptor. A task of another runtime never depends on
+//! them.
 
 pub(crate) mod bell;
 pub(crate) mod changes;
 pub(crate) mod crowd;
 pub(crate) mod driver;
+pub(crate) mod level;
 pub(crate) mod linger;
 pub(crate) mod local;
 pub(crate) mod mark;
 pub(crate) mod member;
 pub(crate) mod pause;
+pub(crate) mod runtimes;
 pub(crate) mod turns;
 pub(crate) mod wait;
 pub(crate) mod waiter;

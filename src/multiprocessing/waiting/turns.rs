@@ -10,40 +10,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::runtime::{Handle, Id};
 use tokio::sync::OwnedMutexGuard;
 
 use super::bell::Bell;
 use super::local::Local;
+use super::runtimes::OfRuntimes;
 use super::waiter::{TaskWaiter, ThreadWaiter, Waiter};
-
-/// A value that exists once in each runtime, while it is used there.
-#[derive(Debug)]
-pub(crate) struct OfRuntimes<L>(Mutex<Vec<(Id, Weak<L>)>>);
-
-impl<L> Default for OfRuntimes<L> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<L: Default> OfRuntimes<L> {
-    /// That of this runtime; without a runtime, a new one.
-    pub(crate) fn here(&self) -> Arc<L> {
-        let Ok(runtime) = Handle::try_current() else {
-            return Arc::default();
-        };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = known.iter().find(|(id, _)| *id == runtime.id());
-        if let Some(here) = here.and_then(|(_, here)| here.upgrade()) {
-            return here;
-        }
-        known.retain(|(_, other)| other.strong_count() > 0);
-        let here = Arc::default();
-        known.push((runtime.id(), Arc::downgrade(&here)));
-        here
-    }
-}
 
 /// The waiting tasks of one runtime, or the waiting threads. The first holds this lock.
 pub(crate) type Line<W> = tokio::sync::Mutex<Option<W>>;

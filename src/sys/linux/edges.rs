@@ -117,6 +117,21 @@ impl Edges {
         ready.clear_ready();
         Poll::Ready(Ok(()))
     }
+
+    /// Waits until `is_over` returns true. Looks after each edge, the first one included. Any number of tasks may wait.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn look_at_each(&self, is_over: impl Fn() -> bool) -> io::Result<()> {
+        loop {
+            let mut ready = self.watched().readable().await?;
+            if is_over() {
+                return Ok(());
+            }
+            // An edge after that look stays: it makes the descriptor ready anew.
+            ready.clear_ready();
+        }
+    }
 }
 
 impl Drop for Edges {

@@ -84,6 +84,10 @@ impl Edges {
     pub(crate) fn poll_next(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0 {}
     }
+
+    pub(crate) async fn look_at_each(&self, _: impl Fn() -> bool) -> io::Result<()> {
+        match self.0 {}
+    }
 }
 
 impl AsFd for Edges {}
