@@ -250,7 +250,7 @@ pub trait ExecutorExt: Executor {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = ThreadPoolExecutor::new()?;
     /// let handle = pool.submit(|| 6 * 7, ());
-    /// assert_eq!(pool.blocking_shutdown().finished, 1);
+    /// pool.blocking_shutdown(); // Waits for the task.
     /// assert_eq!(handle.blocking_join()?, 42);
     /// # Ok(()) }
     /// ```

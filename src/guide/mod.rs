@@ -17,7 +17,8 @@
 //!
 //! A plain build does not contain this module; it exists only in the documentation.
 
-// `tests/guide` compiles `errors`, `debugging`, `web` and the folder `snippets`: they use crates that this package does not need.
+// `tests/guide` compiles `errors`, `debugging`, `web` and the folder `snippets`: they use crates that this package does
+// not need.
 
 #[doc = include_str!("calls.md")]
 pub mod calls {}

@@ -10,11 +10,10 @@ use crate::wire::descriptors::Descriptor;
 
 /// An open file that can be sent to another process: a file, a socket, the end of a pipe, a listening socket.
 ///
-/// It is made of anything that converts into an [`OwnedFd`], and taken back by [`into_inner`](Self::into_inner). It can
-/// be an argument of a task, of an initializer or of a [`Process`](super::Process), an item of a
+/// Anything that converts into an [`OwnedFd`] converts into an `Fd`, and [`into_inner`](Self::into_inner) returns it.
+/// It can be an argument of a task, of an initializer or of a [`Process`](super::Process), an item of a
 /// [`Queue`](super::Queue), and a value sent through a [`Connection`](super::Connection). It cannot be part of a
-/// result: results carry no open files. Send it through a [`Queue`](super::Queue) or a
-/// [`Connection`](super::Connection) instead.
+/// result.
 ///
 /// Two workers accept connections from one listening socket:
 ///
@@ -92,8 +91,17 @@ impl Fd {
 
     /// Returns another descriptor for the same open file.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Fd;
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// let writer = Fd::from(writer);
+    /// let other = writer.try_clone()?; // The same end of the pipe.
+    /// # drop((writer, other));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// If the process or the system has no descriptor left.
+    /// The process or the system has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
         self.0.try_clone().map(Self)
     }

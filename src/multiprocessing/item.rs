@@ -12,7 +12,7 @@ use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
 
-/// The most bytes that an item may encode to. A process that sends more without end costs its receiver no more.
+/// The most bytes that an item may encode to. It bounds what a process that sends without end costs its receiver.
 pub(super) const LARGEST_ITEM: usize = 1 << 30;
 
 /// The size of the largest buffer that is kept.
@@ -34,8 +34,8 @@ fn keep_spare(mut buffer: Vec<u8>) {
     }
 }
 
-/// An encoded item. It borrows the bytes of one that travels as it is in memory, so the item itself stays with its
-/// owner, who has it back at once if it is not sent.
+/// An encoded item. It borrows the bytes of an item that travels as it lies in memory. So the item stays with its
+/// owner, and need not be handed back if it is not sent.
 pub(super) struct OutgoingItem<'a> {
     /// The head, and after it the value, unless that is bulk.
     encoded: Vec<u8>,

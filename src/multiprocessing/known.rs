@@ -1,16 +1,15 @@
-//! The objects that this process has. One that arrives again is recognised: it becomes a handle of the one that is
-//! there, and the descriptors that came with it are closed. So it costs no descriptor and no mapping a second time, and
-//! what a process keeps beside an object, for example the queue of its waiting tasks, exists once.
+//! The objects that this process has. An object that arrives again is recognised: it becomes another handle of the
+//! known object, and the received descriptors are closed. So it costs no second descriptor or mapping, and what a
+//! process keeps beside an object, for example the line of its waiting tasks, exists once.
 //!
 //! An object is recognised by its parts, as the system identifies them, and all of them must be the same. Another
 //! process may send one part of a known object beside a foreign one: a lock's memory with a bell that no other process
-//! hears. That becomes an object of its own here, as bad as its sender made it. It takes nothing from the real one, also
-//! if it arrives first.
+//! hears. That becomes a different object here, and does not affect the real one, even if it arrives first.
 //!
-//! An identity is valid while the part is open, and a known object has its parts open. So an entry whose object is
-//! alive is right, and one whose object is dropped is replaced or swept.
+//! An identity is valid while the part is open, and a known object keeps its parts open. So the entry of a living
+//! object is right, and the entry of a dropped one is replaced or swept.
 //!
-//! To identify a file costs one system call, and to identify an eventfd a look into `/proc`. So the file comes first,
+//! Identifying a file costs one system call, and identifying an eventfd a look into `/proc`. So the file comes first,
 //! and the other parts are identified when a file arrives again.
 
 use std::any::{Any, TypeId};
@@ -69,7 +68,7 @@ static KNOWN: Mutex<Known> = Mutex::new(Known {
 /// Fewer entries are not worth a sweep.
 const FEW: usize = 64;
 
-/// How often a thread looks for the free lock. A process that was forked while another thread had it never finds it
+/// How often a thread looks for the free lock. A process that was forked while another thread held it never finds it
 /// free, and recognises no object.
 const TRIES: usize = 1000;
 
@@ -213,7 +212,7 @@ mod tests {
         }
     }
 
-    /// As in a process that was forked while another thread of its parent had the lock.
+    /// As in a process that was forked while another thread of its parent held the lock.
     #[test]
     fn a_lock_that_is_never_released_is_not_waited_for() {
         let mutex = Mutex::new(());

@@ -13,8 +13,8 @@
 //!   [`SendError`].
 //! - [`Unsent`] returns a value that was not sent: it is the type of [`PutError`] and [`SendError`].
 //! - [`Fd`] sends an open file to another process.
-//! - [`Listener`] and [`Client`] connect unrelated programs of the same user, by a path and a key. A [`ListenerBuilder`]
-//!   configures a listener; a [`ConnectError`] says why there is no connection.
+//! - [`Listener`] and [`Client`] connect unrelated programs of the same user, by a path and a key. A
+//!   [`ListenerBuilder`] configures a listener; a [`ConnectError`] says why there is no connection.
 //! - [`Lock`], [`RLock`], [`RwLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize. Their guards are [`LockGuard`], [`RLockGuard`], [`RwLockReadGuard`], [`RwLockWriteGuard`] and
 //!   [`SemaphorePermit`]. A wait for a condition returns a [`WaitTimeoutResult`], and one at a barrier a
@@ -22,8 +22,8 @@
 //! - [`SharedMemory`] shares bytes.
 //! - [`Value`] and [`Array`] share plain data with a lock, which a [`ValueGuard`] or an [`ArrayGuard`] holds.
 //! - [`Atomic`] shares an [`AtomicNumber`] without a lock: [`AtomicI8`], [`AtomicI16`], [`AtomicI32`], [`AtomicI64`],
-//!   [`AtomicIsize`], [`AtomicU8`], [`AtomicU16`], [`AtomicU32`], [`AtomicU64`] and [`AtomicUsize`]. [`AtomicBool`] shares
-//!   a flag.
+//!   [`AtomicIsize`], [`AtomicU8`], [`AtomicU16`], [`AtomicU32`], [`AtomicU64`] and [`AtomicUsize`]. [`AtomicBool`]
+//!   shares a flag.
 //!
 //! Each has async methods, and `blocking_` twins for threads and for tasks in worker processes. Each can be an
 //! argument of a task, an initializer or a [`Process`], an item of a [`Queue`], and a value sent through a
@@ -34,7 +34,7 @@
 //! use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 //!
 //! fn square(queue: Queue<u64>, lock: Lock, x: u64) {
-//!     let _printing = lock.blocking_lock(); // One process at a time, also if another is killed here.
+//!     let _printing = lock.blocking_lock(); // One process at a time, even if another is killed here.
 //!     println!("squaring {x}");
 //!     queue.blocking_put(x * x).expect("the queue accepts it");
 //! }
@@ -49,48 +49,52 @@
 //!
 //! There is no helper process, no server and, unless you choose one, no name. An object is memory and a few
 //! descriptors, which travel with it and which the kernel counts. A process that receives an object again has one more
-//! handle of the same object, and no more descriptors. It ends when the last process that has it
-//! exits or drops it, however that process ends. A killed process never keeps a lock, a permit or a place: the
-//! waiters watch the holders.
+//! handle of the same object, and no more descriptors. The object is freed when the last process that has it drops it
+//! or ends. A killed process never keeps a lock, a permit or a place: the waiters watch the holders.
 //!
 //! # Turns
-//! Tasks of one process that wait for the same lock, permit or item take turns, and so do its threads. Between processes
-//! there is no queue: the first that finds the object free takes it.
+//! Tasks of one runtime that wait for the same lock, permit or item take turns, first come first served. So do the
+//! threads of one process. Between runtimes and between processes, the first that finds the object free takes it.
+//!
+//! A `blocking_` method panics on a thread that drives async code, even if it need not wait. A task in a worker process
+//! runs on a thread that may block.
 //!
 //! One task of a runtime may listen for all that wait for the same object. So poll a future that has started to wait,
 //! or drop it: as with tokio's `Mutex`, one that is kept and not polled may hold up the others of its runtime.
 //!
 //! # Forks
-//! A process that is forked by other means than this crate has its parent's handles. It can use them by the methods that
-//! do not wait and by the `blocking_` methods. It does not hold what its parent holds: its copies of guards, permits and
+//! A process that is forked by other means than this crate has its parent's handles. It can use them by the `blocking_`
+//! methods and by those that never wait. It does not hold what its parent holds: its copies of guards, permits and
 //! futures release and write nothing when they are dropped. It must not use a copied [`ArrayGuard`].
 //!
 //! # Hostile processes
 //! An object trusts every process that has it. A process that was taken over can keep a lock for as long as it lives,
-//! release what others hold, wake waiters for nothing, change values, lose or invent items, and end queues. It cannot
+//! release what others hold, wake waiters needlessly, change values, lose or invent items, and end queues. It cannot
 //! do more to the others:
 //!
-//! - No method blocks a thread, except for those whose names begin with `blocking_`. A task that waits lets other tasks
-//!   run. A method with a timeout returns.
-//! - No access to an object is a signal: memory is mapped only if no process can shorten it.
+//! - Only methods whose names begin with `blocking_` block a thread. A task that waits lets other tasks run. A method
+//!   with a timeout returns.
+//! - No access to an object raises a signal: memory is mapped only if no process can shorten it.
 //! - A received item has at most 1 GiB, and takes memory in proportion to what its sender has spent on it.
 //! - A received object is checked: the kind of each descriptor, and the seals, the size and the memory of each file.
 //!   Anything else in its place is an error of the receive.
 //!
-//! Some things are left to such a process. It can write to an [`Array`] while another holds the lock, which is
-//! undefined behaviour there: a [`Value`] and a [`SharedMemory`] are copied and have no such rule. It can fill an
-//! [`Event`] and make it block at the very moment between two steps of a `set` of another process. And it can free
-//! pages of shared memory: then another access allocates them again, which fails like any lack of memory. By
-//! asynchronous I/O of the kernel it can fill an eventfd so far that a wake-up blocks. And to close a descriptor that
-//! it sent may block, as with a socket that lingers.
+//! What is left to a hostile process:
+//!
+//! - It can write to an [`Array`] while another process holds the lock, which is undefined behaviour there. A [`Value`]
+//!   and a [`SharedMemory`] are copied and do not have this problem.
+//! - It can fill an [`Event`] between two steps of another process's `set`, which then blocks. By asynchronous I/O of
+//!   the kernel it can fill an eventfd so far that a wake-up blocks.
+//! - It can free pages of shared memory. The next access allocates them again, which fails like any lack of memory.
+//! - Closing a descriptor that it sent may block, as with a socket that lingers.
 //!
 //! # Platform
 //! Linux.
 
-// Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across
-// processes), `robust` (locks and permits that survive the death of their holder), `handle` (what every handle has),
-// `locks`, `error` (why a value was not carried), `item` (an encoded item in transit), `queue`, `pipe`, `listener` (pipes
-// by a path), `fd` (open files), `memory`, `process`. Each room's `mod.rs` has its rules. A room imports only rooms
+// Reading order: `known` (recognises an object that arrives again), `waiting` (wakes and waits across processes),
+// `robust` (locks and permits that survive the death of their holder), `handle` (what every handle has), `locks`,
+// `error` (why a value was not carried), `item` (an encoded item in transit), `queue`, `pipe`, `listener` (pipes by a
+// path), `fd` (open files), `memory`, `process`. Each folder's `mod.rs` has its rules. A folder imports only folders
 // before it.
 
 mod error;

@@ -1,5 +1,5 @@
-//! Tasks wait for each other. Each round is an object of its own, so that a waiter learns the outcome of the round that
-//! it waited in, however many have followed.
+//! Tasks wait for each other. Each round is an object of its own, so a waiter always learns the outcome of its own
+//! round.
 
 use std::error::Error;
 use std::fmt;
@@ -27,7 +27,7 @@ use super::block::{block_on, block_on_timeout};
 /// # Ok(()) }
 /// ```
 ///
-/// The leader of a round can do what Python's `action` does, before a second barrier lets the others go on.
+/// In place of Python's `action`, the leader of a round acts, and a second wait then lets all continue.
 pub struct Barrier {
     parties: usize,
     current: Mutex<CurrentRound>,
@@ -46,13 +46,19 @@ struct BarrierRound {
     ended: Notify,
 }
 
-/// Returned to each party that passes a [`Barrier`].
+/// Returned to each party that passes a [`Barrier`]. For an example see there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BarrierWaitResult {
     is_leader: bool,
 }
 
 /// The [`Barrier`] is broken: a call of [`abort`](Barrier::abort) or [`reset`](Barrier::reset) ended the round.
+///
+/// ```
+/// let barrier = concurrent_futures::sync::Barrier::new(2);
+/// barrier.abort();
+/// assert!(barrier.blocking_wait().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokenBarrier;
@@ -92,7 +98,7 @@ impl Barrier {
     /// ```
     ///
     /// # Errors
-    /// The barrier is broken, or breaks meanwhile.
+    /// The barrier is broken, or breaks during the wait.
     ///
     /// # Cancel safety
     /// Dropping the future takes this party's arrival back, unless the others have passed by then.
@@ -131,7 +137,7 @@ impl Barrier {
     }
 
     /// Like [`blocking_wait`](Self::blocking_wait), but returns `None` after `timeout` and takes this party's arrival
-    /// back. (Python breaks the barrier then; call [`abort`](Self::abort) for that.)
+    /// back. (Python breaks the barrier then. Call [`abort`](Self::abort) for that.)
     ///
     /// ```
     /// use std::time::Duration;
@@ -194,16 +200,31 @@ impl Barrier {
     }
 
     /// The number of parties that pass together.
+    ///
+    /// ```
+    /// assert_eq!(concurrent_futures::sync::Barrier::new(2).parties(), 2);
+    /// ```
     pub fn parties(&self) -> usize {
         self.parties
     }
 
     /// The number of parties that wait at this moment.
+    ///
+    /// ```
+    /// let barrier = concurrent_futures::sync::Barrier::new(2);
+    /// assert_eq!(barrier.waiting(), 0);
+    /// ```
     pub fn waiting(&self) -> usize {
         self.current().waiting
     }
 
     /// Whether the barrier is broken.
+    ///
+    /// ```
+    /// let barrier = concurrent_futures::sync::Barrier::new(2);
+    /// barrier.abort();
+    /// assert!(barrier.is_broken());
+    /// ```
     pub fn is_broken(&self) -> bool {
         self.current().round.is_broken()
     }
@@ -261,7 +282,7 @@ struct Arrival<'a> {
 impl Arrival<'_> {
     async fn outcome(self) -> Result<(), BrokenBarrier> {
         loop {
-            // From here on, it receives the end. An earlier one has stored the outcome first.
+            // From here on, it receives the end of the round. An earlier end has stored the outcome first.
             let ended = self.round.ended.notified();
             if let Some(outcome) = self.round.outcome.get() {
                 return *outcome;
@@ -285,7 +306,7 @@ impl Drop for Arrival<'_> {
 }
 
 impl BarrierWaitResult {
-    /// Whether this party was the last to arrive. Exactly one of each round was.
+    /// Whether this party was the last to arrive. Each round has exactly one leader.
     pub fn is_leader(&self) -> bool {
         self.is_leader
     }

@@ -1,4 +1,4 @@
-//! Waits for a future on a thread that may block, and marks the thread meanwhile: what it polls is its own.
+//! Waits for a future on a thread that may block. Meanwhile the thread is marked: it polls this future only.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -29,7 +29,7 @@ pub(super) fn blocking() -> Blocking {
 /// Blocks this thread until `future` is ready.
 ///
 /// # Panics
-/// On a thread that drives async code, also if `future` is ready.
+/// On a thread that drives async code, even if `future` is ready.
 #[track_caller]
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     block_on_until(future, None).expect("a wait without an end always has a result")

@@ -183,6 +183,13 @@ impl BoundedSemaphore {
     }
 
     /// The number of free permits at this moment.
+    ///
+    /// ```
+    /// let semaphore = concurrent_futures::sync::BoundedSemaphore::new(2);
+    /// let permit = semaphore.try_acquire().unwrap();
+    /// assert_eq!(semaphore.available_permits(), 1);
+    /// # drop(permit);
+    /// ```
     pub fn available_permits(&self) -> usize {
         self.0.free.available_permits()
     }

@@ -58,7 +58,7 @@ enum Notification {
     All,
 }
 
-/// Whether a wait at a [`Condition`] ended because its time was over.
+/// Whether a wait at a [`Condition`] timed out.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,7 +74,7 @@ enum Notification {
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether the time was over, without a notification, or with a condition that was still false.
+    /// Whether the wait timed out: without a notification, or while the condition was still false.
     pub fn timed_out(&self) -> bool {
         self.0
     }
@@ -171,8 +171,8 @@ impl Condition {
         }
     }
 
-    /// Like [`wait`](Self::wait), for at most `timeout`, and says whether that was over. It then takes the lock again
-    /// in any case, however long that takes.
+    /// Like [`wait`](Self::wait), for at most `timeout`, and returns whether it timed out. It always takes the lock
+    /// again, however long that takes.
     ///
     /// ```
     /// use std::time::Duration;
@@ -200,8 +200,8 @@ impl Condition {
         self.wait_until(guard, async_end_of(timeout), Location::caller())
     }
 
-    /// Like [`wait_for`](Self::wait_for), for at most `timeout`. The result says whether `condition` was still false
-    /// then. It takes the lock again in any case.
+    /// Like [`wait_for`](Self::wait_for), for at most `timeout`. It has timed out if `condition` was still false. It
+    /// always takes the lock again.
     ///
     /// ```
     /// use std::time::Duration;

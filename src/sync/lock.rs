@@ -43,10 +43,10 @@ pub struct Lock<T> {
     value: Arc<Mutex<T>>,
 }
 
-/// Holds the lock and gives access to its value, until it is dropped.
+/// Holds the lock until dropped, and dereferences to its value. Returned by [`Lock::lock`].
 ///
-/// For [deadlock detection](super::deadlock) the task that took the guard has it, until another task uses or drops it.
-/// Take an [`OwnedLockGuard`] to hand it over.
+/// For [deadlock detection](super::deadlock) the task that took the lock holds it, until another task uses or drops the
+/// guard. To hand a guard over, take an [`OwnedLockGuard`].
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockGuard<'a, T> {
     hold: Hold,
@@ -54,12 +54,20 @@ pub struct LockGuard<'a, T> {
     lock: &'a Lock<T>,
 }
 
-/// Like [`LockGuard`], but borrows nothing: it may move to another task and outlive the lock.
+/// Like [`LockGuard`], but borrows nothing: it may move to another task and outlive the lock. Returned by
+/// [`Lock::lock_owned`].
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct OwnedLockGuard<T>(OwnedMutexGuard<T>);
 
 /// The lock is held. Returned by [`Lock::try_lock`], [`Lock::try_lock_owned`] and
 /// [`RLock::try_lock`](super::RLock::try_lock).
+///
+/// ```
+/// let lock = concurrent_futures::sync::Lock::new(1);
+/// let guard = lock.try_lock().unwrap();
+/// assert!(lock.try_lock().is_err());
+/// # drop(guard);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TryLockError(());
 
@@ -119,7 +127,7 @@ impl<T> Lock<T> {
         Ok(self.guard(value, hold))
     }
 
-    /// Like [`lock`](Self::lock), for a thread that may block, such as those of a
+    /// Like [`lock`](Self::lock), for a thread that may block, for example one of a
     /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     ///
     /// ```
@@ -174,8 +182,8 @@ impl<T> Lock<T> {
     /// ```
     ///
     /// # Panics
-    /// Like [`lock`](Self::lock). Waits for the lock that this guard holds are never reported as deadlocks, since the
-    /// holder is not known.
+    /// Like [`lock`](Self::lock). While the returned guard holds the lock, waits for it are never reported as
+    /// deadlocks, since the holder is not known.
     ///
     /// # Cancel safety
     /// Like [`lock`](Self::lock).

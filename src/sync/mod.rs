@@ -15,13 +15,12 @@
 //! | [`LifoQueue`] | `queue.LifoQueue` | a queue whose newest item is next |
 //! | [`PriorityQueue`] | `queue.PriorityQueue` | a queue whose smallest item is next |
 //!
-//! All of them serve waiting tasks in the order of arrival. An async method that never has to wait still lets other
-//! tasks run, by tokio's [budget](tokio::task::coop). In debug builds, [`deadlock`] reports locks that wait for each
-//! other.
+//! All of them serve waiting tasks in the order of arrival. Async methods take part in tokio's
+//! [budget](tokio::task::coop), so a loop over them lets other tasks run. In debug builds, [`deadlock`] reports tasks
+//! that wait for each other's locks.
 //!
-//! No method blocks its thread unless its name begins with `blocking_`. Such a method always panics on a thread that
-//! drives async code, also where it would not have to wait. One with a timeout does its work at once where that is
-//! possible, also with a timeout of zero.
+//! Only methods whose names begin with `blocking_` block their thread. On a thread that drives async code they panic,
+//! even if they need not wait. A method with a timeout first tries without waiting, even with a timeout of zero.
 //!
 //! # Platform
 //!

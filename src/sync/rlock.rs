@@ -18,7 +18,7 @@ use super::owner::LockOwner;
 /// once all guards are dropped.
 ///
 /// So a function that holds the lock can call another one that takes it too. The guards give shared access
-/// only: for a value that changes, use a cell inside, such as an atomic.
+/// only: for a value that changes, use a cell inside, for example an atomic.
 ///
 /// The owner is the tokio task that took the lock, or the thread outside of tasks. Thus branches of one task
 /// (`join!`, `select!`) do not exclude each other. Neither do tasks that an executor other than tokio runs on
@@ -57,7 +57,7 @@ struct Holder {
     _hold: Hold,
 }
 
-/// Holds the lock until this and all other guards of the same owner are dropped.
+/// Holds the lock until this and all other guards of the same owner are dropped. Returned by [`RLock::lock`].
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct RLockGuard<'a, T>(&'a RLock<T>);
 

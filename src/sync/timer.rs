@@ -78,7 +78,7 @@ impl<T: Send + 'static> Timer<T> {
         }
     }
 
-    /// Cancels the timer, so that its future never runs. Returns false if the future has begun, or the timer is
+    /// Cancels the timer, so that its future never runs. Returns false if the future has started, or the timer is
     /// cancelled already.
     ///
     /// ```

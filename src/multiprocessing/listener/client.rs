@@ -45,7 +45,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the program that listens at `path` and has the same key.
+    /// Creates a client of the program that listens at `path` and has the same key. It does not connect.
     pub fn new(path: impl AsRef<Path>, key: impl AsRef<[u8]>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
@@ -54,17 +54,17 @@ impl Client {
         }
     }
 
-    /// How long to wait until the other program has accepted the connection. 10 seconds by default.
+    /// How long to wait until the other program has accepted the connection. Default: 10 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Connects, and waits until the other program accepts.
+    /// Connects, and waits until the other program accepts. For an example see [`Listener`](super::Listener).
     ///
     /// # Errors
     /// `is_not_listening()` if no program listens at the path; `is_wrong_key()`, `is_other_user()` or
-    /// `is_other_version()` if one of both refuses the other; `is_timed_out()` if the other program does not answer in
+    /// `is_other_version()` if one program refuses the other; `is_timed_out()` if the other program does not answer in
     /// time; `is_closed()` if it ends; `is_invalid()` if the path or the key cannot be used; `is_no_space()`;
     /// `is_unsupported()`. Otherwise the system's error is the source.
     ///
@@ -81,7 +81,8 @@ impl Client {
         Ok(Connection::new(socket))
     }
 
-    /// Like [`connect`](Self::connect), for a thread that may block.
+    /// Like [`connect`](Self::connect), for a thread that may block. For an example see
+    /// [`Listener::blocking_accept`](super::Listener::blocking_accept).
     ///
     /// # Errors
     /// Like [`connect`](Self::connect).
@@ -118,7 +119,7 @@ struct Connecting<'a> {
 /// What a client waits for.
 #[derive(Clone, Copy, Debug)]
 enum ConnectStage {
-    /// Room among those who wait to be accepted.
+    /// Room among the clients that wait to be accepted.
     Room,
     Greeting,
     Decision(Challenges),
@@ -138,7 +139,7 @@ impl<'a> Connecting<'a> {
         })
     }
 
-    /// Goes on as far as is possible. True if the connection is made.
+    /// Does the steps that are possible now. True if the connection is made.
     fn go_on(&mut self) -> Option<Result<bool, ConnectError>> {
         Some(match self.stage {
             ConnectStage::Room => match sys::connect_local(self.socket.as_fd(), self.path) {
@@ -167,14 +168,14 @@ impl<'a> Connecting<'a> {
                 Ok(0) => Some(Err(ConnectError::CLOSED)),
                 Ok(len) => Some(Ok(buffer[..len].to_vec())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                // The listener has not read everything. What it has sent is still there.
+                // The listener has not read everything. Its own messages are still there.
                 Err(error) if sys::is_hangup(&error) => continue,
                 Err(error) => Some(Err(error.into())),
             };
         }
     }
 
-    /// Checks who listens, before anything is sent.
+    /// Checks the user of the listening program, before anything is sent.
     fn meet(&mut self) -> Result<(), ConnectError> {
         if !sys::is_own_user(self.socket.as_fd())? {
             return Err(ConnectError::OTHER_USER);

@@ -114,10 +114,10 @@ impl ConnectError {
         matches!(self.0, ConnectErrorKind::NoSpace(_))
     }
 
-    /// This platform has no such sockets, or a filter denies a system call that they need.
+    /// This platform has no sockets of this kind, or a filter denies a system call that they need.
     ///
     /// # Platform
-    /// Only Linux has them yet. Elsewhere use tokio's sockets.
+    /// Only Linux is supported so far. Elsewhere use tokio's sockets.
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0, ConnectErrorKind::Unsupported(_))
     }

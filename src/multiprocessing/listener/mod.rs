@@ -63,12 +63,12 @@ use crate::wire::descriptors::Descriptor;
 /// - Only processes of the same user. The system says which user a process belongs to; both ends check it. `root` is
 ///   another user. The socket's file has the mode `0600` from its first moment.
 /// - Only programs that know the key. Each end proves that it knows the key and does not send it: they exchange random
-///   challenges and their HMAC-SHA256. The key keeps apart programs of one user, such as two instances of a service,
-///   or a sandboxed process. Use 16 random bytes or more: who intercepts a handshake can try short keys. Keep it in a
-///   file of mode `0600`, for example.
+///   challenges and their HMAC-SHA256. The key separates programs of one user, for example two instances of a service,
+///   or a sandboxed process. Use 16 random bytes or more: a program that intercepts a handshake can try short keys.
+///   Keep it in a file of mode `0600`, for example.
 ///
-/// Nothing is encrypted: the bytes do not leave the kernel. A process of the same user that can trace the other one, or
-/// read its files, needs no connection to harm it.
+/// Nothing is encrypted, because the bytes do not leave the kernel. A process of the same user that can trace the other
+/// one, or read its files, needs no connection to harm it.
 ///
 /// # What travels
 ///
@@ -81,17 +81,17 @@ use crate::wire::descriptors::Descriptor;
 ///
 /// # Clients that misbehave
 ///
-/// A client that is silent, sends something else, or has another key or user holds up no other: all handshakes go on at
-/// the same time, while [`accept`](Self::accept) waits. Each may last for
-/// [`handshake_timeout`](ListenerBuilder::handshake_timeout). At most 64 are under way; for one more, the oldest ends.
-/// Each takes one descriptor and less than 1 KiB. Such a client is no error of `accept`: it is counted by
-/// [`refused`](Self::refused).
+/// A client that is silent, sends something else, or has another key or user delays no other client: all handshakes run
+/// at the same time, while [`accept`](Self::accept) waits. Each may last for
+/// [`handshake_timeout`](ListenerBuilder::handshake_timeout). At most 64 run at a time; one more ends the oldest. Each
+/// takes one descriptor and less than 1 KiB. `accept` returns no error for a client that misbehaves;
+/// [`refused`](Self::refused) counts them.
 ///
 /// # The path
 ///
 /// A socket that a killed program has left at the path is replaced. Anything else there is an error (`is_in_use()`).
 /// The path has at most 108 bytes. When the listener is dropped, its socket is removed from the path; connections stay
-/// open. Choose a directory that only its user can write to, such as `$XDG_RUNTIME_DIR`.
+/// open. Choose a directory that only its user can write to, for example `$XDG_RUNTIME_DIR`.
 ///
 /// # Platform
 /// Linux.
@@ -104,7 +104,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, for clients that know `key`.
+    /// Listens at `path`, for clients that know `key`. For an example see [above](Self).
     ///
     /// # Errors
     /// `is_in_use()` if another program listens at the path, or something else is there; `is_invalid()` if the path or
@@ -120,17 +120,17 @@ impl Listener {
         }
     }
 
-    /// Waits for a client. Returns a connection with it.
+    /// Waits for a client. Returns a connection with it. For an example see [above](Self).
     ///
     /// # Errors
-    /// `is_no_space()` if no descriptor or no memory is left: the client waits until the next call. A client that is
-    /// refused is no error.
+    /// `is_no_space()` if no descriptor or no memory is left: the client waits until the next call. A refused client is
+    /// no error.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
     ///
     /// # Cancel safety
-    /// Cancel safe: handshakes that have begun go on in the next call.
+    /// Cancel safe: the next call continues handshakes that have started.
     pub async fn accept<S, R>(&self) -> Result<Connection<S, R>, ConnectError> {
         coop::consume_budget().await;
         let accepted = in_task(Accept(&self.reception)).await?;
@@ -138,6 +138,22 @@ impl Listener {
     }
 
     /// Like [`accept`](Self::accept), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Client, Connection, ConnectError, Listener};
+    /// # let path = std::env::temp_dir().join(format!("listener-accept-{}", std::process::id()));
+    /// let listener = Listener::bind(&path, "a secret of many bytes")?;
+    /// std::thread::scope(|scope| {
+    ///     let client = Client::new(&path, "a secret of many bytes");
+    ///     let connect = scope.spawn(move || client.blocking_connect::<(), u32>());
+    ///     let connection: Connection<u32, ()> = listener.blocking_accept()?;
+    ///     let client = connect.join().expect("no panic")?;
+    ///     connection.blocking_send(7).expect("the client is connected");
+    ///     assert_eq!(client.blocking_recv().expect("a number"), 7);
+    ///     Ok::<(), ConnectError>(())
+    /// })?;
+    /// # Ok::<(), concurrent_futures::multiprocessing::ConnectError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`accept`](Self::accept).
@@ -183,7 +199,7 @@ impl Listener {
         ))
     }
 
-    /// The path, as it was given.
+    /// The path that was passed to [`bind`](Self::bind).
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -215,7 +231,7 @@ pub struct ListenerBuilder {
 }
 
 impl ListenerBuilder {
-    /// How long a client may take to prove that it knows the key. 10 seconds by default.
+    /// How long a client may take to prove that it knows the key. Default: 10 seconds.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self

@@ -1,5 +1,5 @@
-//! The listener's side of all handshakes. They go on at the same time, one step each time `accept` looks, so that a
-//! client that is silent holds up no other.
+//! The listener's side of all handshakes. They run at the same time, one step each time `accept` looks, so a silent
+//! client delays no other.
 
 use std::collections::VecDeque;
 use std::io;
@@ -38,7 +38,7 @@ pub(super) struct Reception {
 struct Guest {
     socket: OwnedFd,
     challenge: Challenge,
-    /// When its time is over. `None` if never.
+    /// Its deadline. `None` if it has none.
     end: Option<Instant>,
 }
 
@@ -69,7 +69,7 @@ impl Guest {
     }
 }
 
-/// Sends a message. False if that fails: the client has gone, or takes nothing.
+/// Sends a message. False if that fails: the client has ended, or does not read.
 pub(super) fn say(socket: impl AsFd, message: &[u8]) -> bool {
     let sent = sys::send_with_fds(socket.as_fd(), &[io::IoSlice::new(message)], &[]);
     sent.is_ok_and(|sent| sent == message.len())
@@ -108,7 +108,7 @@ impl Reception {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Goes on with each handshake. Returns a client that is accepted.
+    /// Takes a step of each handshake. Returns a client that is accepted.
     fn attend(&self, guests: &mut VecDeque<Guest>) -> Option<OwnedFd> {
         let now = Instant::now();
         let mut accepted = None;

@@ -42,9 +42,9 @@ use crate::sys::ProcessIdentity;
 /// takes nothing back.
 ///
 /// # Cost
-/// Two descriptors in each process that has it, and one page of memory for each 250 parties. A waiter uses one
-/// descriptor, and another for each other process that waits. The first waiter of a process wakes the others,
-/// so that they watch that process.
+/// Two descriptors in each process that has it, and one page of memory for each 250 parties. The waiting tasks of one
+/// runtime use one descriptor together, and one for each other process that waits. A waiting thread uses as many by
+/// itself. The first arrival of a process wakes the other processes, which then watch it.
 ///
 /// # Platform
 /// Linux.
@@ -58,14 +58,14 @@ struct BarrierInner {
     last_place: AtomicUsize,
 }
 
-/// Returned to each party that passes a [`Barrier`].
+/// Returned to each party that passes a [`Barrier`]. For an example see there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BarrierWaitResult {
     is_leader: bool,
 }
 
 impl BarrierWaitResult {
-    /// Whether this party was the last to arrive. Exactly one of each round was.
+    /// Whether this party was the last to arrive. Each round has exactly one leader.
     pub fn is_leader(&self) -> bool {
         self.is_leader
     }
@@ -92,6 +92,13 @@ impl Barrier {
     pub const MAX_PARTIES: usize = MOST;
 
     /// Creates a barrier for `parties` parties.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// assert_eq!(Barrier::new(2)?.parties(), 2);
+    /// assert!(Barrier::new(0).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// No descriptor or no memory is left, or `parties` is 0 or exceeds [`MAX_PARTIES`](Self::MAX_PARTIES).
@@ -122,8 +129,19 @@ impl Barrier {
 
     /// Waits until all parties have arrived.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let barrier = Barrier::new(2)?;
+    /// let (one, other) = tokio::join!(barrier.wait(), barrier.wait());
+    /// assert_ne!(one?.is_leader(), other?.is_leader());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// The barrier is broken, or breaks meanwhile.
+    /// The barrier is broken, or breaks during the wait.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -159,7 +177,16 @@ impl Barrier {
     }
 
     /// Like [`blocking_wait`](Self::blocking_wait), but returns `None` after `timeout` and takes this party's
-    /// arrival back. (Python breaks the barrier then; call [`blocking_abort`](Self::blocking_abort) for that.)
+    /// arrival back. (Python breaks the barrier then. Call [`blocking_abort`](Self::blocking_abort) for that.)
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// # use std::time::Duration;
+    /// let barrier = Barrier::new(2)?;
+    /// assert!(barrier.blocking_wait_timeout(Duration::from_millis(1)).is_none());
+    /// assert_eq!(barrier.waiting(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`wait`](Self::wait).
@@ -198,6 +225,14 @@ impl Barrier {
 
     /// Like [`abort`](Self::abort), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// let barrier = Barrier::new(2)?;
+    /// barrier.blocking_abort();
+    /// assert!(barrier.blocking_wait().is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_abort(&self) {
@@ -206,6 +241,18 @@ impl Barrier {
     }
 
     /// Starts a new round: current waiters return [`BrokenBarrier`], and later arrivals can pass again.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let barrier = Barrier::new(1)?;
+    /// barrier.abort().await;
+    /// barrier.reset().await;
+    /// assert!(barrier.wait().await.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Like [`abort`](Self::abort).
@@ -217,6 +264,15 @@ impl Barrier {
     }
 
     /// Like [`reset`](Self::reset), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// let barrier = Barrier::new(1)?;
+    /// barrier.blocking_abort();
+    /// barrier.blocking_reset();
+    /// assert!(barrier.blocking_wait().is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// Like [`blocking_abort`](Self::blocking_abort).
@@ -246,6 +302,15 @@ impl Barrier {
     }
 
     /// Whether the barrier is broken.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// let barrier = Barrier::new(2)?;
+    /// assert!(!barrier.is_broken());
+    /// barrier.blocking_abort();
+    /// assert!(barrier.is_broken());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_broken(&self) -> bool {
         self.meeting().round().broken
     }

@@ -44,6 +44,18 @@ impl BoundedSemaphore {
 
     /// Takes a permit. Waits until one is free: see [`Semaphore::acquire`].
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let semaphore = BoundedSemaphore::new(1)?;
+    /// let permit = semaphore.acquire().await;
+    /// assert!(semaphore.try_acquire().is_none());
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -75,6 +87,12 @@ impl BoundedSemaphore {
     }
 
     /// Takes a permit if one is free.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// assert!(BoundedSemaphore::new(1)?.try_acquire().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.0.try_acquire()
     }
@@ -89,6 +107,15 @@ impl BoundedSemaphore {
 
     /// Like [`acquire`](Self::acquire), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// let semaphore = BoundedSemaphore::new(1)?;
+    /// let permit = semaphore.blocking_acquire();
+    /// assert_eq!(semaphore.available_permits(), 0);
+    /// # drop(permit);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_acquire(&self) -> SemaphorePermit {
@@ -98,6 +125,14 @@ impl BoundedSemaphore {
     /// Like [`blocking_acquire`](Self::blocking_acquire), but returns `None` if no permit is free within
     /// `timeout`.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// # use std::time::Duration;
+    /// let semaphore = BoundedSemaphore::new(0)?;
+    /// assert!(semaphore.blocking_acquire_timeout(Duration::from_millis(1)).is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
@@ -105,6 +140,13 @@ impl BoundedSemaphore {
     }
 
     /// Like [`acquire_many`](Self::acquire_many), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// let semaphore = BoundedSemaphore::new(3)?;
+    /// assert_eq!(semaphore.blocking_acquire_many(2).num_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code, or if there are fewer than `permits` permits in all.
@@ -126,6 +168,15 @@ impl BoundedSemaphore {
     }
 
     /// Adds `permits` permits, in place of [forgotten](SemaphorePermit::forget) ones. Never waits.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// let semaphore = BoundedSemaphore::new(1)?;
+    /// assert!(semaphore.add_permits(1).is_err());
+    /// semaphore.blocking_acquire().forget();
+    /// semaphore.add_permits(1)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// There would be more permits than at its creation. Then none is added.

@@ -40,20 +40,20 @@ use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, may_bloc
 /// ```
 ///
 /// # When a process ends
-/// A waiter leaves nothing behind. A holder's lock becomes free, as for [`Lock`]. So notify before the change,
-/// not after: waiters do not look before the lock is released, so the order makes no difference to them. But if
-/// the process is killed in the middle of its change, they are already woken and see what it left.
+/// A killed waiter has no effect on the others. The lock of a killed holder becomes free, as for [`Lock`]. So notify
+/// before the change: waiters look once the lock is released, and the order makes no difference to them. But if the
+/// process is killed in the middle of its change, the waiters are already awake and see what it left.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the waiters of
-/// all of them. Notifying is at most one system call, and none if no one waits. The waiters of one runtime use one
-/// descriptor, and so do those of all threads of a process.
+/// all of them. Notifying is at most one system call, and none if no one waits. The waiting tasks of one runtime use
+/// one descriptor together. Each waiting thread uses one.
 ///
 /// # Fairness, forks
-/// Those that are woken take the lock in turn, like all that wait for a [`Lock`].
+/// Like [`Lock`](super::Lock#fairness): woken waiters take the lock in turn.
 ///
 /// # Platform
 /// Linux.
@@ -62,7 +62,7 @@ pub struct Condition {
     lock: Lock,
 }
 
-/// Whether a wait at a [`Condition`] ended because its time was over.
+/// Whether a wait at a [`Condition`] timed out.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Condition;
@@ -80,7 +80,7 @@ pub struct Condition {
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether the time was over, without a notification, or with a predicate that was still false.
+    /// Whether the wait timed out: without a notification, or while the predicate was still false.
     pub fn timed_out(&self) -> bool {
         self.0
     }
@@ -115,6 +115,17 @@ impl Condition {
 
     /// Takes the lock: see [`Lock::lock`].
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// condition.notify_one(&guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// Like [`Lock::lock`].
     ///
@@ -135,18 +146,44 @@ impl Condition {
     /// Releases the lock, waits for a notification, and takes the lock again. It may also return without a
     /// notification.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// let notify = async { condition.notify_one(&condition.lock().await) };
+    /// let (guard, ()) = tokio::join!(condition.wait(guard), notify);
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If `guard` holds another lock than that of this condition. Outside of a tokio runtime, or in one without an
     /// I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the lock released, also if it was taken again already.
+    /// Dropping the future leaves the lock released, even if the future has taken it again.
     pub async fn wait(&self, guard: LockGuard) -> LockGuard {
         self.wait_by(guard, None).await.0
     }
 
-    /// Like [`wait`](Self::wait), for at most `timeout`, and says whether that was over. It then takes the lock again
-    /// in any case, however long that takes.
+    /// Like [`wait`](Self::wait), for at most `timeout`, and returns whether it timed out. It always takes the lock
+    /// again, however long that takes.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// let (_guard, result) = condition.wait_timeout(guard, Duration::from_millis(1)).await;
+    /// assert!(result.timed_out());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Like [`wait`](Self::wait), and in a runtime without a timer (`enable_time`).
@@ -164,6 +201,18 @@ impl Condition {
 
     /// Waits until `predicate` returns true. It is called under the lock: now, and after each notification.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{AtomicU64, Condition};
+    /// # use std::sync::atomic::Ordering::Relaxed;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (condition, items) = (Condition::new()?, AtomicU64::new(1)?);
+    /// let guard = condition.lock().await;
+    /// let _guard = condition.wait_for(guard, || items.load(Relaxed) > 0).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// Like [`wait`](Self::wait), if it has to wait.
     ///
@@ -173,8 +222,21 @@ impl Condition {
         self.wait_for_by(guard, None, predicate).await.0
     }
 
-    /// Like [`wait_for`](Self::wait_for), for at most `timeout`. The result says whether the predicate was still false
-    /// then. It takes the lock again in any case.
+    /// Like [`wait_for`](Self::wait_for), for at most `timeout`. It has timed out if the predicate was still false. It
+    /// always takes the lock again.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// let (_guard, result) = condition.wait_for_timeout(guard, Duration::ZERO, || true).await;
+    /// assert!(!result.timed_out());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Like [`wait_timeout`](Self::wait_timeout), if it has to wait.
@@ -229,6 +291,17 @@ impl Condition {
     }
 
     /// Like [`wait`](Self::wait), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// let condition = Condition::new()?;
+    /// let guard = condition.blocking_lock();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| condition.notify_one(&condition.blocking_lock()));
+    ///     drop(condition.blocking_wait(guard));
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// If `guard` holds another lock than that of this condition. On a thread that drives async code.
@@ -292,6 +365,16 @@ impl Condition {
 
     /// Like [`wait_for_timeout`](Self::wait_for_timeout), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # use std::time::Duration;
+    /// let condition = Condition::new()?;
+    /// let guard = condition.blocking_lock();
+    /// let (_guard, result) = condition.blocking_wait_for_timeout(guard, Duration::from_millis(1), || false);
+    /// assert!(result.timed_out());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// Like [`blocking_wait`](Self::blocking_wait).
     pub fn blocking_wait_for_timeout(
@@ -340,8 +423,8 @@ impl Condition {
 
     /// Wakes at least `waiters` waiters, or all if there are fewer.
     ///
-    /// It may wake more, in each process that has waiters, so a waiter must look at the state. No count of
-    /// notifications exists that a killed waiter could take with it.
+    /// It may wake more, even all, so a waiter must look at the state. A count of notifications could be lost with a
+    /// killed waiter, so there is none.
     ///
     /// The guard ensures that no task starts to wait while the change is made.
     ///
@@ -368,6 +451,16 @@ impl Condition {
     /// Wakes all waiters.
     ///
     /// The guard ensures that no task starts to wait while the change is made.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// let condition = Condition::new()?;
+    /// let guard = condition.blocking_lock();
+    /// condition.notify_all(&guard);
+    /// // Now make the change, then release the lock.
+    /// drop(guard);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// If `guard` holds another lock than that of this condition.

@@ -36,12 +36,12 @@ use crate::wire::descriptors::Descriptor;
 /// The event does not change: setting and clearing is one system call each. It keeps its state while any
 /// process has it.
 ///
-/// A process that misuses the descriptor can set and clear the event. One that fills it in the middle of a `set` of
-/// another process can make that block: see [hostile processes](crate::multiprocessing#hostile-processes).
+/// A process that misuses the descriptor can set and clear the event. It can also block a `set` of another process, by
+/// filling the descriptor at that moment: see [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
-/// One descriptor in each process that has it, and no memory. Each method is one system call. The tasks of one runtime
-/// that wait use one more descriptor together.
+/// One descriptor in each process that has it, and no memory. Each method is one or two system calls. The waiting tasks
+/// of one runtime use one more descriptor together.
 ///
 /// # Platform
 /// Linux.
@@ -75,13 +75,30 @@ impl Event {
     }
 
     /// Sets the event: wakes all waiters. Later waits return at once until [`clear`](Self::clear).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Event;
+    /// let event = Event::new()?;
+    /// event.set();
+    /// event.blocking_wait(); // Returns at once.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set(&self) {
         sys::signal(self.fd());
     }
 
     /// Clears the event.
     ///
-    /// A waiter that an earlier [`set`](Self::set) has not yet woken goes on waiting.
+    /// A waiter that has not seen an earlier [`set`](Self::set) keeps waiting.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Event;
+    /// let event = Event::new()?;
+    /// event.set();
+    /// event.clear();
+    /// assert!(!event.is_set());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn clear(&self) {
         sys::silence(self.fd());
     }
@@ -92,6 +109,16 @@ impl Event {
     }
 
     /// Waits until the event is set. Returns at once if it is.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Event;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let event = Event::new()?;
+    /// tokio::join!(event.wait(), async { event.set() });
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -124,6 +151,13 @@ impl Event {
 
     /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. Returns whether the event is set.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Event;
+    /// # use std::time::Duration;
+    /// assert!(!Event::new()?.blocking_wait_timeout(Duration::from_millis(1)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_wait_timeout(&self, timeout: Duration) -> bool {
@@ -142,8 +176,8 @@ shared_handle! {
     receives deserializer => {
         let descriptor = Descriptor::deserialize(deserializer)?;
         sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
-        // One that was made here is not known, because to identify it takes longer than to make it. So it costs one
-        // descriptor more when it comes back, once.
+        // An event that was made here is not known, because identifying it takes longer than making it. So it costs
+        // one more descriptor when it comes back, once.
         let eventfd = Part::eventfd(&descriptor);
         Ok(Self(recognised(EventFd::new(descriptor), eventfd, |_| {
             Some(Vec::new())

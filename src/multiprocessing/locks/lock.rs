@@ -61,12 +61,12 @@ use crate::sys::ProcessIdentity;
 ///
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it
-/// while no one waits, is one atomic instruction each, without a system call. A waiter uses one descriptor, and
-/// another to watch the process that holds the lock.
+/// while no one waits, is one atomic instruction each, without a system call. The waiting tasks of one runtime use one
+/// descriptor together, and one to watch the process that holds the lock. So do the waiting threads of a process.
 ///
 /// # Fairness
-/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the
-/// next of each process, and any of them may get the lock.
+/// Tasks of one runtime take turns, first come first served, and so do the threads of one process. A release wakes the
+/// first of each runtime, and the first thread of each process. The quickest of these takes the lock.
 ///
 /// # In a fork
 /// A process that is forked by other means than this crate has a copy of each guard, and not the lock: dropping the
@@ -104,7 +104,19 @@ impl Lock {
 
     /// Takes the lock. Waits until it is free.
     ///
-    /// A task that already holds it waits forever; use [`RLock`](super::RLock) for that.
+    /// A task that already holds the lock waits forever: use an [`RLock`](super::RLock) there.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Lock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lock = Lock::new()?;
+    /// let guard = lock.lock().await;
+    /// assert!(lock.try_lock().is_none());
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -118,6 +130,13 @@ impl Lock {
     /// Takes the lock if it is free.
     ///
     /// If another process holds it, a few system calls check whether that process is still alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Lock;
+    /// let lock = Lock::new()?;
+    /// assert!(lock.try_lock().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_lock(&self) -> Option<LockGuard> {
         let held = self.0.robust.try_lock()?;
         Some(LockGuard::new(self, held))
@@ -151,6 +170,16 @@ impl Lock {
     /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
     /// `timeout`.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Lock;
+    /// # use std::time::Duration;
+    /// let lock = Lock::new()?;
+    /// let guard = lock.blocking_lock();
+    /// assert!(lock.blocking_lock_timeout(Duration::from_millis(1)).is_none());
+    /// # drop(guard);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<LockGuard> {
@@ -168,7 +197,7 @@ impl Lock {
     }
 }
 
-/// Holds a [`Lock`] until it is dropped.
+/// Holds a [`Lock`] until it is dropped. Returned by [`Lock::lock`] and its twins.
 ///
 /// It may move to another task or thread of this process and be dropped there.
 #[must_use = "the lock is released as soon as the guard is dropped"]
@@ -206,6 +235,14 @@ impl LockGuard {
     }
 
     /// Returns the lock that this guard holds.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Lock;
+    /// let lock = Lock::new()?;
+    /// let guard = lock.blocking_lock();
+    /// assert!(guard.lock().try_lock().is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn lock(&self) -> &Lock {
         &self.lock
     }

@@ -1,4 +1,4 @@
-//! The state of a barrier in shared memory: the round, and who waits in it. All changes are made under a
+//! The state of a barrier in shared memory: the round, and the parties that wait in it. All changes are made under a
 //! [robust lock](crate::multiprocessing::robust::lock) and follow its rule: each change is one atomic store,
 //! announced before. So a process that is killed in between leaves either the old or the new state.
 //!
@@ -32,8 +32,8 @@ const PLACE: usize = 16;
 /// places that are taken in this round: only if it says that all the others are there, they are counted.
 const COUNT_BITS: u32 = 20;
 
-/// How often a step is tried while others change the same word. More is no accident: a process writes to it all the
-/// time.
+/// How often a step is tried while others change the same word. More attempts are needed only if a process keeps
+/// writing to the word.
 const ATTEMPTS: usize = 1000;
 
 /// The maximal number of parties.

@@ -8,7 +8,7 @@ use crate::multiprocessing::robust::permits::Permits;
 use crate::sys::ProcessIdentity;
 
 /// Holds one or several permits of a [`Semaphore`](super::Semaphore) or [`BoundedSemaphore`](super::BoundedSemaphore).
-/// Dropping it releases them.
+/// Dropping it releases them. Returned by [`Semaphore::acquire`](super::Semaphore::acquire) and its twins.
 ///
 /// It may move to another task or thread of this process and be dropped there. A process that is forked by other means
 /// than this crate has a copy of it, and no permit: dropping the copy does nothing.
@@ -27,17 +27,32 @@ impl SemaphorePermit {
     }
 
     /// The number of permits that this holds.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// assert_eq!(Semaphore::new(3)?.blocking_acquire_many(2).num_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn num_permits(&self) -> usize {
         self.takings.len()
     }
 
-    /// The id of a process that ended while it held one of these permits, if one was taken over from it.
+    /// The id of the process that ended while it held one of these permits. `None` if all were released normally. For
+    /// an example see [`LockGuard::abandoned_by`](super::LockGuard::abandoned_by).
     pub fn abandoned_by(&self) -> Option<u32> {
         let ended = self.takings.iter().find_map(|taking| taking.ended);
         ended.map(ProcessIdentity::pid)
     }
 
-    /// Drops the permits without releasing them: the semaphore has this many fewer from now on.
+    /// Drops the permits without releasing them. The semaphore has that many permits fewer from now on.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(2)?;
+    /// semaphore.blocking_acquire().forget();
+    /// assert_eq!(semaphore.available_permits(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn forget(mut self) {
         while let Some(taking) = self.takings.pop() {
             self.permits.forget(taking);

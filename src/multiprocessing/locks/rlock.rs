@@ -43,7 +43,7 @@ use crate::sys::ProcessIdentity;
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost, fairness, forks
-/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction, and passes no one who waits.
+/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
 ///
 /// # Platform
 /// Linux.
@@ -62,8 +62,8 @@ const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 
-/// How often an owner tries to take the lock again beside its other threads. More is no accident: a process writes to
-/// the word all the time.
+/// How often an owner tries to take the lock again beside its other threads. More attempts are needed only if a process
+/// keeps writing to the word.
 const ATTEMPTS: usize = 1000;
 
 /// No owner.
@@ -100,6 +100,18 @@ impl RLock {
 
     /// Takes the lock. Waits until no other owner holds it.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RLock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lock = RLock::new()?;
+    /// let outer = lock.lock().await;
+    /// let inner = lock.lock().await; // This task owns it.
+    /// # drop((outer, inner));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -114,6 +126,15 @@ impl RLock {
     }
 
     /// Takes the lock if it is free or the caller owns it.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RLock;
+    /// let lock = RLock::new()?;
+    /// let outer = lock.blocking_lock();
+    /// assert!(lock.try_lock().is_some());
+    /// # drop(outer);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_lock(&self) -> Option<RLockGuard> {
         self.again()
             .or_else(|| Some(self.first(self.0.robust.try_lock()?)))
@@ -142,6 +163,18 @@ impl RLock {
 
     /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
     /// `timeout`.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RLock;
+    /// # use std::time::Duration;
+    /// let lock = RLock::new()?;
+    /// let guard = lock.blocking_lock();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| assert!(lock.blocking_lock_timeout(Duration::from_millis(1)).is_none()));
+    /// });
+    /// # drop(guard);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.
@@ -204,7 +237,8 @@ impl RLock {
     }
 }
 
-/// Holds an [`RLock`] for the task or thread that took it. Dropping the last guard releases the lock.
+/// Holds an [`RLock`] for the task or thread that took it. Dropping the last guard releases the lock. Returned by
+/// [`RLock::lock`] and its twins.
 ///
 /// It may be dropped by another task or thread of this process; the owner stays the same.
 #[must_use = "the lock is released as soon as the guard is dropped"]
@@ -217,8 +251,8 @@ pub struct RLockGuard {
 
 impl RLockGuard {
     /// The id of the process that ended while it held the lock, if this guard took the lock over from it. The
-    /// guarded data may then be half changed. Only the first guard has it; guards of the same owner taken later
-    /// return `None`.
+    /// guarded data may then be half changed. Only the owner's first guard returns the id. For an example see
+    /// [`LockGuard::abandoned_by`](super::LockGuard::abandoned_by).
     pub fn abandoned_by(&self) -> Option<u32> {
         self.abandoned_by
     }

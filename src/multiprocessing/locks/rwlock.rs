@@ -12,8 +12,8 @@ use crate::sys::ProcessIdentity;
 
 /// A lock for any number of readers or one writer at a time, among the tasks and threads of all processes that have it.
 ///
-/// Like [`Lock`](super::Lock) it guards no value of its own, but what processes share: memory, a file, a service. A
-/// clone is the same lock, and so is what another process receives.
+/// Like a [`Lock`](super::Lock) it has no value of its own. It guards what processes share: memory, a file, a service.
+/// A clone is the same lock, and so is the lock that another process receives.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -56,16 +56,16 @@ use crate::sys::ProcessIdentity;
 ///
 /// # Fairness
 /// A writer that waits for readers lets no new reader in. Readers and writers that have to wait take turns, as those of
-/// a [`Lock`](super::Lock) do, so neither side starves the other. So a task that holds a read guard and takes another
-/// one may wait forever, if a writer comes in between.
+/// a [`Lock`](super::Lock#fairness) do, so neither side starves the other. A task that holds a read guard and takes
+/// another one may wait forever, if a writer has started to wait in between.
 ///
 /// # In a fork
 /// Like [`Lock`](super::Lock#in-a-fork).
 ///
 /// # When a process ends
 /// The guards of its tasks and threads are released, however it ended. If it was writing, the guarded data may be half
-/// changed: [`abandoned_by`](RwLockWriteGuard::abandoned_by) of every later guard has its process id, until a writer
-/// that had this id has released the lock. A killed reader leaves nothing behind.
+/// changed: [`abandoned_by`](RwLockWriteGuard::abandoned_by) of every later guard returns its process id, until a
+/// writer that saw this id releases the lock. A killed reader has no effect.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
@@ -73,7 +73,8 @@ use crate::sys::ProcessIdentity;
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it. Reading takes four atomic instructions and
 /// writing takes a few more, without a system call, while no one has to wait. About 250 processes read at the same
-/// time; if there are more, the rest read one at a time.
+/// time; if there are more, the rest read one at a time. Waiters use as many descriptors as those of a
+/// [`Lock`](super::Lock#cost), and a writer one more for each process that it waits for.
 ///
 /// # Platform
 /// Linux.
@@ -89,7 +90,18 @@ impl RwLock {
         RobustRw::new().map(Self)
     }
 
-    /// Takes the lock for reading. Waits until no writer holds it, and none that came earlier waits for readers.
+    /// Takes the lock for reading. Waits while a writer holds the lock, or waits for the readers before this one.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lock = RwLock::new()?;
+    /// let (one, other) = (lock.read().await, lock.read().await);
+    /// # drop((one, other));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -115,6 +127,14 @@ impl RwLock {
     }
 
     /// Like [`read`](Self::read), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// let lock = RwLock::new()?;
+    /// let (one, other) = (lock.blocking_read(), lock.blocking_read());
+    /// # drop((one, other));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.
@@ -145,7 +165,19 @@ impl RwLock {
         Some(self.reading(taken))
     }
 
-    /// Takes the lock for writing. Waits until no one else holds it.
+    /// Takes the lock for writing. Waits until no other task or thread holds it.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lock = RwLock::new()?;
+    /// let guard = lock.write().await;
+    /// assert!(lock.try_read().is_none());
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -159,11 +191,28 @@ impl RwLock {
     /// Takes the lock for writing if it is free.
     ///
     /// A few system calls check whether processes that read or write are still alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// let lock = RwLock::new()?;
+    /// let reading = lock.blocking_read();
+    /// assert!(lock.try_write().is_none());
+    /// # drop(reading);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_write(&self) -> Option<RwLockWriteGuard> {
         self.0.try_write().map(|taken| self.writing(taken))
     }
 
     /// Like [`write`](Self::write), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// let lock = RwLock::new()?;
+    /// drop(lock.blocking_write());
+    /// assert!(lock.try_read().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.
@@ -208,7 +257,7 @@ impl RwLock {
     }
 }
 
-/// Holds an [`RwLock`] for reading until it is dropped.
+/// Holds an [`RwLock`] for reading until it is dropped. Returned by [`RwLock::read`] and its twins.
 ///
 /// It may move to another task or thread of this process and be dropped there. A process that is forked by other means
 /// than this crate has a copy of it, and not the lock: dropping the copy does nothing.
@@ -219,8 +268,9 @@ pub struct RwLockReadGuard {
 }
 
 impl RwLockReadGuard {
-    /// The id of the process that ended while it held the lock for writing, if no writer has had the lock since. The
-    /// guarded data may then be half changed.
+    /// The id of the process that ended while it held the lock for writing, if no writer has held the lock since. The
+    /// guarded data may then be half changed. For an example see
+    /// [`RwLockWriteGuard::abandoned_by`].
     pub fn abandoned_by(&self) -> Option<u32> {
         self.taken.abandoned_by
     }
@@ -232,7 +282,7 @@ impl Drop for RwLockReadGuard {
     }
 }
 
-/// Holds an [`RwLock`] for writing until it is dropped.
+/// Holds an [`RwLock`] for writing until it is dropped. Returned by [`RwLock::write`] and its twins.
 ///
 /// It may move to another task or thread of this process and be dropped there. A process that is forked by other means
 /// than this crate has a copy of it, and not the lock: dropping the copy does nothing.
@@ -244,7 +294,7 @@ pub struct RwLockWriteGuard {
 }
 
 impl RwLockWriteGuard {
-    /// The id of the process that ended while it held the lock for writing, if no writer has had the lock since. The
+    /// The id of the process that ended while it held the lock for writing, if no writer has held the lock since. The
     /// guarded data may then be half changed. Once this guard is dropped, later guards return `None`.
     ///
     /// ```
@@ -260,7 +310,7 @@ impl RwLockWriteGuard {
         self.taken.as_ref()?.abandoned_by
     }
 
-    /// Goes on as a reader. No writer has the lock in between.
+    /// Turns this guard into one for reading. No other writer takes the lock in between.
     ///
     /// ```
     /// # let lock = concurrent_futures::multiprocessing::RwLock::new()?;

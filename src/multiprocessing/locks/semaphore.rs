@@ -51,12 +51,11 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it, plus one page for each 500 permits.
 /// Acquiring and releasing is one atomic instruction each, without a system call, while no one has to wait.
-/// Finding a free permit takes longer the more permits are taken. A waiter uses one descriptor, and another for
-/// each process that holds permits.
+/// Finding a free permit takes longer the more permits are taken. The waiting tasks of one runtime use one descriptor
+/// together, and one for each process that holds permits. So do the waiting threads of a process.
 ///
 /// # Fairness
-/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the
-/// next of each process, and any of them may get the permit.
+/// Like [`Lock`](super::Lock#fairness).
 ///
 /// # In a fork
 /// Like [`Lock`](super::Lock#in-a-fork).
@@ -67,7 +66,7 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 pub struct Semaphore(Arc<Permits>);
 
 impl Semaphore {
-    /// The maximal number of permits at one time: 65536.
+    /// The maximal number of permits: 65536.
     pub const MAX_PERMITS: usize = MOST;
 
     /// Creates a semaphore with `permits` permits, which may be 0.
@@ -85,6 +84,18 @@ impl Semaphore {
 
     /// Takes a permit. Waits until one is free.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let semaphore = Semaphore::new(1)?;
+    /// let permit = semaphore.acquire().await;
+    /// assert_eq!(semaphore.available_permits(), 0);
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -98,8 +109,8 @@ impl Semaphore {
     ///
     /// One caller at a time, of all processes, collects several permits, and keeps what it finds until it has all. So
     /// two callers that each want many never wait for each other's part, and callers that want one permit each do not
-    /// keep it waiting forever. What it has collected counts as taken. If it gives up, or its process ends, the part is
-    /// free again.
+    /// keep it waiting forever. The permits that it has collected count as taken. If the caller gives up, or its
+    /// process ends, they are free again.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -127,11 +138,26 @@ impl Semaphore {
     /// Takes a permit if one is free.
     ///
     /// If none is free, a few system calls check whether the processes that hold permits are still alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// assert!(Semaphore::new(1)?.try_acquire().is_some());
+    /// assert!(Semaphore::new(0)?.try_acquire().is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.try_acquire_many(1)
     }
 
     /// Takes `permits` permits if all of them are free. While another caller collects several, none is free for this.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(2)?;
+    /// assert!(semaphore.try_acquire_many(3).is_none());
+    /// assert!(semaphore.try_acquire_many(2).is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// If `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
@@ -163,6 +189,14 @@ impl Semaphore {
     /// Like [`blocking_acquire`](Self::blocking_acquire), but returns `None` if no permit is free within
     /// `timeout`.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// # use std::time::Duration;
+    /// let semaphore = Semaphore::new(0)?;
+    /// assert!(semaphore.blocking_acquire_timeout(Duration::from_millis(1)).is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
@@ -170,6 +204,13 @@ impl Semaphore {
     }
 
     /// Like [`acquire_many`](Self::acquire_many), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(3)?;
+    /// assert_eq!(semaphore.blocking_acquire_many(2).num_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code, or if `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
@@ -210,7 +251,7 @@ impl Semaphore {
     /// More permits than there can be would never be free.
     #[track_caller]
     fn check(&self, permits: usize) {
-        let bound = self.0.bound().max(1); // One may be waited for in any case.
+        let bound = self.0.bound().max(1); // A caller may always wait for one.
         assert!(
             permits <= bound,
             "{permits} permits can never be free at once: this semaphore has at most {bound}"
@@ -218,6 +259,14 @@ impl Semaphore {
     }
 
     /// Adds `permits` permits. Never waits.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(0)?;
+    /// semaphore.add_permits(2)?;
+    /// assert_eq!(semaphore.available_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// There would be more than [`MAX_PERMITS`](Self::MAX_PERMITS), or no memory is left. Then none is added.

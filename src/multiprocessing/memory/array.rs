@@ -62,10 +62,10 @@ use crate::sys::{Lent, SharedMapping};
 ///
 /// # Other processes
 /// Every process uses the values through this type, and so only under the lock. The compiler relies on that. If
-/// a process writes to the memory by other means, such as a stray pointer, while another holds the lock, the
+/// a process writes to the memory by other means, for example a stray pointer, while another holds the lock, the
 /// holder may read any values, even different ones in two reads. That is undefined behaviour, although any
-/// bytes are valid values. [`get`](Self::get) and [`set`](Self::set) copy, and have no such rule. For a process that
-/// may do so, use these, a [`Value`](super::Value), or a [`SharedMemory`](super::SharedMemory) with a
+/// bytes are valid values. [`get`](Self::get) and [`set`](Self::set) copy, so they are sound in any case. If you do not
+/// trust a process, use these, a [`Value`](super::Value), or a [`SharedMemory`](super::SharedMemory) with a
 /// [`Lock`](crate::multiprocessing::Lock). No process can shorten the memory.
 ///
 /// # Platform
@@ -104,7 +104,7 @@ impl<T: Pod> Array<T> {
     ///
     /// # Errors
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for them: in the system, in the
-    /// control group, or within the limits of this process. Other errors are the system's, such as when no two
+    /// control group, or within the limits of this process. Otherwise the error of the system, for example if no
     /// descriptors are left.
     pub fn new(values: &[T]) -> io::Result<Self> {
         Self::create(values.len(), |memory| {
@@ -173,7 +173,7 @@ impl<T: Pod> Array<T> {
         Some(self.guard(held))
     }
 
-    /// Like [`lock`](Self::lock), for a thread that may block, such as in a task of a pool.
+    /// Like [`lock`](Self::lock), for a thread that may block, for example in a task of a pool.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;

@@ -13,7 +13,7 @@ use crate::multiprocessing::known::{Part, recognised};
 use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
-/// A number that processes share without a lock, such as a counter of what is done.
+/// A number that processes share without a lock, for example a counter of finished files.
 ///
 /// It dereferences to the atomic type of the standard library, so it has all of its methods, with the same
 /// [`Ordering`](atomic::Ordering): `load`, `store`, `swap`, `compare_exchange`, `fetch_add`, `fetch_max` and more. None
@@ -61,9 +61,9 @@ use crate::wire::descriptors::Descriptor;
 /// ```
 ///
 /// # When a process is killed
-/// Each operation is one instruction: it happens or it does not. What the process did before stays. So a number of what
-/// is *running* stays too high when a process is killed between its `fetch_add` and its `fetch_sub`; a
-/// [`Semaphore`](crate::multiprocessing::Semaphore) returns the permits of the dead.
+/// Each operation is one instruction: it happens or it does not. Earlier operations of the process stay. So a count of
+/// what is *running* stays too high if a process is killed between its `fetch_add` and its `fetch_sub`. Use a
+/// [`Semaphore`](crate::multiprocessing::Semaphore) for that: the permits of a killed process are released.
 ///
 /// # Other processes
 /// A process that has it can set any number at any time, and nothing else.
@@ -78,9 +78,7 @@ pub struct Atomic<T> {
     number: PhantomData<fn(T) -> T>,
 }
 
-/// A number that an [`Atomic`] can be: `u8` to `u64`, `i8` to `i64`, `usize` and `isize`.
-///
-/// The trait is sealed: no other type can.
+/// A number that an [`Atomic`] can be: `u8` to `u64`, `i8` to `i64`, `usize` and `isize`. Sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a number with atomic instructions",
     note = "use an integer of up to 64 bits, `AtomicBool`, or a `Value`, which has a lock"
@@ -158,8 +156,8 @@ impl<T: AtomicNumber> Atomic<T> {
     /// ```
     ///
     /// # Errors
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it, or another error of the
-    /// system, such as when no descriptor is left.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it. Otherwise the error of the system, for
+    /// example if no descriptor is left.
     pub fn new(number: T) -> io::Result<Self> {
         let (map, fd) = SharedMapping::create_reserved(size_of::<T>())?;
         let descriptor = Descriptor::from(fd);

@@ -37,6 +37,15 @@ pub struct AtomicBool(Atomic<u8>);
 impl AtomicBool {
     /// Creates a flag that can be sent to other processes.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::AtomicBool;
+    /// # use std::sync::atomic::Ordering::Relaxed;
+    /// let found = AtomicBool::new(false)?;
+    /// found.store(true, Relaxed);
+    /// assert!(found.load(Relaxed));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Like [`Atomic::new`](super::Atomic::new).
     pub fn new(flag: bool) -> io::Result<Self> {
@@ -104,11 +113,29 @@ impl AtomicBool {
     }
 
     /// Keeps the flag if it and `flag` are set. Returns what it was.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::AtomicBool;
+    /// # use std::sync::atomic::Ordering::Relaxed;
+    /// let all_are_valid = AtomicBool::new(true)?;
+    /// assert!(all_are_valid.fetch_and(false, Relaxed));
+    /// assert!(!all_are_valid.load(Relaxed));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn fetch_and(&self, flag: bool, order: Ordering) -> bool {
         self.0.fetch_and(flag.into(), order) != 0
     }
 
     /// Sets the flag if `flag` is set. Returns what it was.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::AtomicBool;
+    /// # use std::sync::atomic::Ordering::Relaxed;
+    /// let failed = AtomicBool::new(false)?;
+    /// assert!(!failed.fetch_or(true, Relaxed));
+    /// assert!(failed.load(Relaxed));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn fetch_or(&self, flag: bool, order: Ordering) -> bool {
         self.0.fetch_or(flag.into(), order) != 0
     }

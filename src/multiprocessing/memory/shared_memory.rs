@@ -11,8 +11,7 @@ use crate::wire::descriptors::Descriptor;
 /// Bytes that processes share: each process reads what the others write.
 ///
 /// It is a handle. All clones refer to the same memory, in this process and in every process that receives one.
-/// The system counts them: the memory is freed when the last one is dropped or its process ends. A reader that
-/// exits takes nothing from the others.
+/// The system counts them: the memory is freed when the last one is dropped or its process ends.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::SharedMemory;
@@ -45,22 +44,22 @@ use crate::wire::descriptors::Descriptor;
 /// ```
 ///
 /// # Concurrent access
-/// Bytes are copied in and out; there are no references to them, so no access is undefined behaviour, whatever
-/// the other processes do. But a copy is not atomic. A read during a write may see old bytes beside new ones;
-/// only of memory without a name, eight bytes at a multiple of eight are read or written as one. Nor does a write wake any reader. So let
-/// the processes take turns: by the end of a task, a queue, an event or a lock. [`Value`](super::Value) and
+/// Bytes are copied in and out; there are no references to them, so no access is undefined behaviour, whatever the
+/// other processes do. But a copy is not atomic: a read during a write may see old bytes beside new ones. (In memory
+/// without a name, eight bytes at a multiple of eight are read or written as one.) A write wakes no reader. So let the
+/// processes take turns: by the end of a task, a queue, an event or a lock. [`Value`](super::Value) and
 /// [`Array`](super::Array) have a lock.
 ///
 /// # Memory
 /// All of it is allocated at creation. So a lack of memory is an error there, and never kills a process that
 /// writes to it later. Memory without a name is sealed and mapped: no process can shorten it, and access to a few bytes
 /// takes some nanoseconds. Memory with a name is a file, which any process of the same user can shorten. So each access
-/// is a system call, which takes some hundred nanoseconds more, and fails with a panic if the bytes are gone.
+/// is a system call, which takes some hundred nanoseconds more, and panics if the bytes no longer exist.
 ///
 /// # Other processes
 /// A process that has the memory can write any bytes at any time. It can neither end another process that uses the
 /// memory, nor make it wait. It can free pages of the memory: then these bytes are zeros, and another access allocates
-/// them again. What is received has to be sealed, or a file in memory, and of the announced size without holes;
+/// them again. A received file must be in memory, sealed unless it has a name, and of the announced size without holes;
 /// otherwise it cannot be decoded.
 ///
 /// # Platform
@@ -101,8 +100,8 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it: in the system, in the control
-    /// group, or within the limits of this process. Other errors are the system's, such as when no descriptor
-    /// is left.
+    /// group, or within the limits of this process. Otherwise the error of the system, for example if no descriptor is
+    /// left.
     pub fn create(len: usize) -> io::Result<Self> {
         let (memory, fd) = sys::SharedMapping::create_reserved(len)?;
         Ok(Self::of(Access::Mapped(memory), fd.into(), len, None))
@@ -117,7 +116,7 @@ impl SharedMemory {
     /// A process that is killed, or exits without dropping its handle, does not remove the name. If it was the last
     /// owner, the name can no longer be opened, and the memory is freed later: by the first `create_named` of another
     /// process, or by one of the next in this process. Each checks 8 of the existing names in turn, so its cost does
-    /// not depend on their number. One that finds no memory left checks all names and tries again.
+    /// not depend on their number. If no memory is left, it checks all names and tries again.
     ///
     /// A fork of a process that has the memory has it too. So has a process that is being started, until it executes
     /// its program. If the last handle is dropped at that moment, the name is removed like that of a killed process.

@@ -85,8 +85,8 @@ use crate::multiprocessing::robust::lock::RobustGuard;
 /// the death by [`abandoned_by`](ValueGuard::abandoned_by).
 ///
 /// # Other processes
-/// Every process uses the value through this type. A process that writes to its memory by other means, such as
-/// a stray pointer, can set any value, but cannot cause undefined behaviour in the others.
+/// Every process uses the value through this type. A process that writes to its memory by other means, for example a
+/// stray pointer, can set any value, but cannot cause undefined behaviour in the others.
 ///
 /// # Platform
 /// Linux.
@@ -105,8 +105,8 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Errors
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it, or another error of the
-    /// system, such as when no two descriptors are left.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it. Otherwise the error of the system, for
+    /// example if no descriptors are left.
     pub fn new(value: T) -> io::Result<Self> {
         let places = ValuePlaces::create(&value)?;
         Ok(Self { places })
@@ -150,7 +150,7 @@ impl<T: Pod> Value<T> {
         Some(ValueGuard::new(&self.places, held))
     }
 
-    /// Like [`lock`](Self::lock), for a thread that may block, such as in a task of a pool.
+    /// Like [`lock`](Self::lock), for a thread that may block, for example in a task of a pool.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;

@@ -11,8 +11,8 @@ use crate::multiprocessing::robust::lock::RobustGuard;
 
 /// Holds the lock of a [`Value`](super::Value), with a copy of the value that replaces it when this is dropped.
 ///
-/// If a panic drops it, the value does not change. Nor does the copy of a guard change it that a `fork` makes: the
-/// child holds no lock.
+/// If a panic drops it, the value does not change. A process that is forked by other means than this crate has a copy
+/// of the guard, and not the lock: dropping that copy changes nothing.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Value;
@@ -46,9 +46,9 @@ impl<'a, T: Pod> ValueGuard<'a, T> {
         }
     }
 
-    /// The id of the process that ended while it held the lock, most likely killed, if there was one since the
-    /// last guard. The value is as it was before that process's change. Other things that it did under the lock
-    /// may be half done.
+    /// The id of the process that ended, most likely by a kill, while it held the lock, if that happened since the last
+    /// guard. The value is as it was before that process's change. Other work that it did under the lock may be half
+    /// done.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;

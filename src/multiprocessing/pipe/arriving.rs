@@ -91,7 +91,7 @@ impl ArrivingValue {
         Ok(Self { news, from, part })
     }
 
-    /// Reads what is available. `None` if that is not all yet.
+    /// Reads what is available. `None` while a part is missing.
     pub(super) fn read(&mut self) -> Option<Result<PartRead, ConnectionError>> {
         let ValuePart { len, bytes, .. } = &mut self.part;
         let enough = (*len).min(bytes.len() + AT_ONCE);
@@ -117,7 +117,7 @@ impl ArrivingValue {
         }))
     }
 
-    /// Decodes a value of which all is here.
+    /// Decodes a complete value.
     pub(super) fn decode<T: Data>(self) -> Result<T, ConnectionError> {
         self.part.decode()
     }

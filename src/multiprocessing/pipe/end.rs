@@ -52,7 +52,7 @@ impl ConnectionEnd {
         in_thread(Receive::new(&self.inbox), end)
     }
 
-    /// Whether there is something to receive, or no one can send.
+    /// Whether a value can be received, or the other end is closed.
     pub(super) fn has_news(&self) -> bool {
         self.inbox.has_news()
     }
@@ -70,13 +70,13 @@ impl ConnectionEnd {
     /// Sends a value that has passed `check`.
     ///
     /// # Cancel safety
-    /// If the future is dropped, no one receives the value.
+    /// If the future is dropped, the value is not received.
     pub(super) async fn send(&self, item: &OutgoingItem<'_>) -> Result<(), ConnectionError> {
         in_task(Send::new(&self.outbox, item)).await
     }
 
-    /// Like [`send`](Self::send), of a value that may not have been encoded. (Its future does not borrow the value's type, so it
-    /// is `Send` for a value that is not `Sync`.)
+    /// Like [`send`](Self::send), of the outcome of an encoding. (The future does not borrow the value's type, so it is
+    /// `Send` for a value that is not `Sync`.)
     pub(super) async fn send_encoded(
         &self,
         item: Result<OutgoingItem<'_>, ConnectionError>,
@@ -95,7 +95,7 @@ impl ConnectionEnd {
         self.outbox.post(item, ValuePlace::Here, None)
     }
 
-    /// Like [`send`](Self::send), in this thread. Gives up at `end`: then no one receives the value.
+    /// Like [`send`](Self::send), in this thread. Gives up at `end`: then the value is not received.
     pub(super) fn blocking_send(
         &self,
         item: &OutgoingItem<'_>,

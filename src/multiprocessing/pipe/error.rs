@@ -61,8 +61,8 @@ impl ConnectionError {
         )))
     }
 
-    /// For a send: the other end is closed, or the sink of this end was. For a receive: no one can send any
-    /// more, and all values were received.
+    /// For a send: the other end, or the sink of this end, is closed. For a receive: the other end is closed, and all
+    /// values were received.
     pub fn is_closed(&self) -> bool {
         matches!(self.0, TransferCause::Disconnected)
     }
@@ -77,10 +77,10 @@ impl ConnectionError {
         matches!(self.0, TransferCause::Empty)
     }
 
-    /// This platform has no pipes that processes share, or a filter denies a system call that they need.
+    /// This platform has no pipes between processes, or a filter denies a system call that they need.
     ///
     /// # Platform
-    /// Only Linux has them yet. For the tasks of one process, use the channels of [`tokio::sync`].
+    /// Only Linux is supported so far. For the tasks of one process, use the channels of [`tokio::sync`].
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0, TransferCause::Unsupported(_))
     }
@@ -90,7 +90,7 @@ impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             _ if sys::is_hangup(&error) => Self::CLOSED,
-            // A check of what another process has sent.
+            // A received object did not pass its check.
             io::ErrorKind::InvalidData => CodecError::new(error.to_string()).into(),
             _ => Self(error.into()),
         }

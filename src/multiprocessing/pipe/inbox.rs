@@ -49,7 +49,7 @@ impl PipeInbox {
         }
     }
 
-    /// Whether there is something to receive, or no one can send.
+    /// Whether a message can be received, or the other end is closed.
     pub(super) fn has_news(&self) -> bool {
         self.put_back.has_some() || sys::is_readable(&self.socket)
     }
@@ -79,7 +79,7 @@ impl PipeInbox {
             match sys::receive_with_fds(self.socket.as_fd(), buffer, &mut beside) {
                 Ok(received) => break received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                // The other end was closed before it had read everything. What it has sent is still there.
+                // The other end was closed before it read everything. Its own messages are still there.
                 Err(error) if sys::is_hangup(&error) => {}
                 Err(error) => return Some(Err(error.into())),
             }

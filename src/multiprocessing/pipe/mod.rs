@@ -5,7 +5,7 @@
 //! - [`send`] and [`receive`]: steps that never wait; [`step`]: what takes the steps, in a task or in a thread;
 //! - [`end`]: both ways, for all handles of this process; this file: the handle;
 //! - [`flow`]: the handle as a stream and a sink; [`pending`]: the future that one of these waits for;
-//! - [`error`]: why something was not done.
+//! - [`error`]: the errors of a connection.
 //!
 //! A step never waits and has effect completely or not at all. So a wait can be dropped between two steps, and the next
 //! one continues.
@@ -94,10 +94,10 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// # Ok(()) }
 /// ```
 ///
-/// It is also a [`Stream`](futures::Stream) of the received values, which ends when no one can send any more,
-/// and a [`Sink`](futures::Sink) for values to send. Closing the sink ends sending for this end and all its
-/// copies: the other end receives what was sent before, and then `is_closed()`. A value that the sink has
-/// accepted is sent once the sink is flushed.
+/// It is also a [`Stream`](futures::Stream) of the received values, which ends when all copies of the other end are
+/// closed, and a [`Sink`](futures::Sink) for values to send. Closing the sink ends sending for this end and all its
+/// copies: the other end receives the earlier values, and then `is_closed()`. The sink sends an accepted value when it
+/// is flushed.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::pipe;
@@ -129,17 +129,17 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// # Guarantees
 ///
 /// A value is sent once the method that sends it has returned `Ok`. Then a copy of the other end receives it,
-/// unless all of them are dropped first, or the one that has started to receive it is. If a sender is dropped,
+/// unless all of them are dropped first, or the copy that has started to receive it is. If a sender is dropped,
 /// times out or is killed earlier, the value is sent completely or not at all. A process that is killed at any
-/// point, also while it sends or receives, leaves no torn value and blocks no one.
+/// point, even while it sends or receives, leaves no torn value and blocks no other process.
 ///
-/// A value is received when the method that receives it returns it: one that is dropped or times out has
-/// received nothing. If it had started to read a large value, the next receiver in this process continues, and
-/// no other process gets it. A value that the stream has started to read belongs to the stream until it is
-/// polled again or dropped. So do not mix `next` and `recv` on one connection.
+/// A value is received when the method that receives it returns it. A receive that is dropped or times out has received
+/// nothing. If it has started to read a large value, the next receiver in this process continues, and no other process
+/// gets the value. A value that the stream has started to read belongs to the stream until that is polled again or
+/// dropped. So do not mix `next` and `recv` on one connection.
 ///
-/// A process that misuses its end can send anything, or nothing. What is no value is an error of the receive, and takes
-/// little memory: see [hostile processes](super#hostile-processes).
+/// A process that misuses its end can send anything, or nothing. Bytes that are not a value are an error of the
+/// receive, and take little memory: see [hostile processes](super#hostile-processes).
 ///
 /// # Capacity
 ///
@@ -149,9 +149,9 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// receive wait forever, as with any pipe. In a task, do both concurrently (`tokio::join!`,
 /// [`split`](futures::StreamExt::split)), or use a [`Queue`](super::Queue).
 ///
-/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as another
-/// connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of many
-/// MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
+/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects, for example
+/// another connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of
+/// many MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
 ///
 /// # Platform
 /// Linux.
@@ -210,6 +210,15 @@ impl<S, R> Connection<S, R> {
 
     /// Like [`poll`](Self::poll), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// # use std::time::Duration;
+    /// let (one, other) = pipe::<u32, u32>()?;
+    /// other.blocking_send(1)?;
+    /// assert!(one.blocking_poll(Duration::ZERO));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_poll(&self, timeout: Duration) -> bool {
@@ -220,6 +229,17 @@ impl<S, R> Connection<S, R> {
 
 impl<S: Data, R> Connection<S, R> {
     /// Sends a value. Waits until there is room.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (one, other) = pipe::<String, ()>()?;
+    /// one.send("text".to_owned()).await?;
+    /// assert_eq!(other.recv().await?, "text");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `is_closed()` if the other end is closed, or the sink of this end was; `is_codec()` if the value cannot
@@ -280,7 +300,7 @@ impl<S: Data, R> Connection<S, R> {
     /// Like [`blocking_send`](Self::blocking_send), for at most `timeout`.
     ///
     /// A value that was not sent in time is not received: the error hands it back. If a part of a large value was
-    /// already copied, the receiver drops that part and goes on with the next value. The announcement of such a value
+    /// already copied, the receiver drops that part and continues with the next value. The announcement of the value
     /// takes a little room until a receiver has passed it.
     ///
     /// ```
@@ -316,14 +336,27 @@ impl<S: Data, R> Connection<S, R> {
 impl<S, R: Data> Connection<S, R> {
     /// Receives the next value. Waits until there is one.
     ///
-    /// # Errors
-    /// `is_closed()` if no one can send any more and all values were received. `is_codec()` if the value cannot
-    /// be decoded: the value is lost.
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (one, other) = pipe::<u32, u32>()?;
+    /// one.send(1).await?;
+    /// drop(one);
+    /// assert_eq!(other.recv().await?, 1);
+    /// assert!(other.recv().await.unwrap_err().is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
-    /// `is_no_space()` if no memory is left for the value: it stays the next one. Also if this process may not
-    /// open the descriptors that come with it, of objects in it or of a large value. Then it is lost, except
-    /// for a large value from [`send`](Self::send), which sends it again. (A large value from
-    /// [`try_send`](Self::try_send) is lost in both cases.)
+    /// # Errors
+    /// `is_closed()` if the other end is closed and all values were received. `is_codec()` if the value cannot be
+    /// decoded: the value is lost.
+    ///
+    /// `is_no_space()` if no memory is left for the value: it stays the next one. Also if this process has no
+    /// descriptor left for an object in the value, or for a large value. Then the value is lost, except for a large
+    /// value from [`send`](Self::send), which sends it again. (A large value from [`try_send`](Self::try_send) is lost
+    /// in both cases.)
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -336,6 +369,15 @@ impl<S, R: Data> Connection<S, R> {
 
     /// Receives the next value, if all of it is there.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// let (one, other) = pipe::<u32, u32>()?;
+    /// assert!(other.try_recv().unwrap_err().is_empty());
+    /// one.try_send(1)?;
+    /// assert_eq!(other.try_recv()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_empty()` if there is no value; otherwise like [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<R, ConnectionError> {
@@ -344,6 +386,14 @@ impl<S, R: Data> Connection<S, R> {
     }
 
     /// Like [`recv`](Self::recv), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// let (one, other) = pipe::<u32, u32>()?;
+    /// one.blocking_send(1)?;
+    /// assert_eq!(other.blocking_recv()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`recv`](Self::recv).

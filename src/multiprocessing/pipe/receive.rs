@@ -68,7 +68,7 @@ impl<T: Data> Transfer for Receive<'_, T> {
     }
 }
 
-/// Waits until there is something to receive, or no one can send. Receives nothing.
+/// Waits until a value can be received, or the other end is closed. Receives nothing.
 #[derive(Debug)]
 pub(super) struct AwaitNews<'a>(pub(super) &'a PipeInbox);
 

@@ -1,6 +1,6 @@
 //! A send. For a large value, a packet announces a separate stream, whose other end is a descriptor of the packet. If
-//! the sender goes away before all is written, the receiver finds the end of the stream too early, and skips the value.
-//! If the receiver goes away without the value, the sender sends it again. So neither blocks the others.
+//! the sender is dropped before all is written, the receiver finds an early end of the stream, and skips the value. If
+//! the receiver is dropped without the value, the sender sends it again. So neither blocks the others.
 
 use std::io::{self, IoSlice};
 use std::mem;
@@ -15,7 +15,7 @@ use crate::multiprocessing::item::OutgoingItem;
 use crate::sys::{self, AsFd as _, Direction, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 
-/// Sends a value that has passed `check`. If this is dropped before it is done, no one receives the value.
+/// Sends a value that has passed `check`. If this is dropped before it is done, the value is not received.
 pub(super) struct Send<'a> {
     outbox: &'a PipeOutbox,
     item: &'a OutgoingItem<'a>,

@@ -1,4 +1,4 @@
-//! Every wait of a pipe, once: a [`Transfer`] goes on in steps that never wait, and one of three drivers takes the
+//! Every wait of a pipe, once: a [`Transfer`] consists of steps that never wait, and one of three drivers takes the
 //! steps: [`in_task`], [`in_thread`] or [`at_once`].
 
 use std::future::pending;
@@ -21,10 +21,10 @@ pub(in crate::multiprocessing) const MOST_PARTS: usize = 64;
 
 /// Something to do that may have to wait, in any number of parts.
 pub(in crate::multiprocessing) trait Transfer {
-    /// What it is done with.
+    /// Its result.
     type Done;
 
-    /// Does what is possible now. `None` if nothing is: then it waits.
+    /// Does what is possible now. Returns `None` if it has to wait.
     ///
     /// A step that changes what the transfer waits for returns [`Step::Part`].
     fn step(&mut self) -> Option<Step<Self::Done>>;
@@ -56,7 +56,7 @@ pub(in crate::multiprocessing) enum Also {
     Nothing,
     /// A receiver of this process gives up a value that it has started to read.
     PutBack(Arc<PutBack>),
-    /// The time has come.
+    /// This time has passed.
     At(Instant),
 }
 
@@ -168,7 +168,7 @@ fn sleep(wake: Option<Instant>) {
     thread::sleep(wake.saturating_duration_since(Instant::now()));
 }
 
-/// Does a transfer as far as it needs no wait. `None` if it is not done then.
+/// Does a transfer if it need not wait. `None` if it must.
 pub(in crate::multiprocessing) fn at_once<T: Transfer>(mut transfer: T) -> Option<T::Done> {
     for _ in 0..MOST_PARTS {
         match transfer.step()? {

@@ -26,7 +26,7 @@ struct ActiveEntry {
     runner: Weak<RunningProcess>,
 }
 
-/// A running [`Process`](super::Process) of this program. Returned by [`active_children`].
+/// A running [`Process`](super::Process) of this program. Returned by [`active_children`], which has an example.
 #[derive(Clone, Debug)]
 pub struct ActiveChild {
     pid: u32,
@@ -99,6 +99,15 @@ pub async fn join_all() {
 }
 
 /// Like [`join_all`], for a thread that may block.
+///
+/// ```
+/// # use concurrent_futures::multiprocessing::{Process, blocking_join_all};
+/// # concurrent_futures::init_before_main!();
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Process::blocking_spawn(|| println!("done"), ())?; // The handle is dropped.
+/// blocking_join_all();
+/// # Ok(()) }
+/// ```
 ///
 /// # Panics
 /// On a thread that drives async code.

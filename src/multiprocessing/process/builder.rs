@@ -113,6 +113,16 @@ impl ProcessBuilder {
     }
 
     /// Whether dropping the handle kills the process and its process group. Default: false.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Process, join_all};
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().kill_on_drop(true);
+    /// drop(builder.spawn(std::thread::park, ()).await?);
+    /// join_all().await; // Returns, though the function never does.
+    /// # Ok(()) }
+    /// ```
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.kill_on_drop = kill;
         self
@@ -141,8 +151,8 @@ impl ProcessBuilder {
 
     /// Sets a function that the fork server calls once, before it forks the first of these processes. The rules for
     /// function and arguments are those for a task, but the arguments must not contain objects that processes share.
-    /// All processes with the same preload (the same function and equal arguments) have what it loads into memory, such
-    /// as a model or a large table, and share it until one writes to it. Keep it in a `static`, such as a
+    /// All processes with the same preload (the same function and equal arguments) share what it loads into memory, for
+    /// example a model or a large table, until one writes to it. Keep it in a `static`, for example a
     /// [`OnceLock`](std::sync::OnceLock).
     ///
     /// ```
@@ -213,18 +223,48 @@ impl ProcessBuilder {
 
     /// Sets a variable in the environment of the process. The other variables are those of this process at the
     /// start.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().env("GREETING", "hello");
+    /// let process = builder.spawn(|| std::env::var("GREETING").ok(), ()).await?;
+    /// assert_eq!(process.join().await?.as_deref(), Some("hello"));
+    /// # Ok(()) }
+    /// ```
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.surroundings.env.push((name.into(), value.into()));
         self
     }
 
     /// Clears the environment of the process, except for variables set by [`env`](Self::env).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().env_clear().env("ONLY", "this");
+    /// let process = builder.spawn(|| std::env::vars().count(), ()).await?;
+    /// assert_eq!(process.join().await?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn env_clear(mut self) -> Self {
         self.surroundings.env_clear = true;
         self
     }
 
     /// The working directory of the process. Default: that of this process at the start.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().current_dir("/");
+    /// let process = builder.spawn(|| std::env::current_dir().ok(), ()).await?;
+    /// assert_eq!(process.join().await?.as_deref(), Some("/".as_ref()));
+    /// # Ok(()) }
+    /// ```
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.surroundings.current_dir = Some(folder.into());
         self

@@ -55,7 +55,7 @@ pub fn parent_process() -> Option<ParentProcess> {
     current_process().parent()
 }
 
-/// This process. Returned by [`current_process`].
+/// This process. Returned by [`current_process`], which has an example.
 ///
 /// A process that the program or a task forks by other means than this crate counts as a program of its own.
 #[derive(Clone, Debug)]
@@ -77,6 +77,16 @@ impl CurrentProcess {
     }
 
     /// Whether it ends with its parent, as a [daemon](super::ProcessBuilder::daemon) and a worker do.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Process, current_process};
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().daemon(true);
+    /// let process = builder.spawn(|| current_process().is_daemon(), ()).await?;
+    /// assert!(process.join().await?);
+    /// # Ok(()) }
+    /// ```
     pub fn is_daemon(&self) -> bool {
         self.child.as_ref().is_some_and(|child| child.is_daemon)
     }
@@ -88,7 +98,7 @@ impl CurrentProcess {
     }
 }
 
-/// The process that started this one. Returned by [`parent_process`].
+/// The process that started this one. Returned by [`parent_process`], which has an example.
 ///
 /// With [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) it is the program, not the fork server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,14 +112,21 @@ impl ParentProcess {
         self.identity.pid()
     }
 
-    /// Whether the process has not ended yet. If the system does not say that, for example in a sandbox, it counts as
-    /// alive.
+    /// Whether the process is alive. If the system does not say that, for example in a sandbox, it counts as alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Process, parent_process};
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(|| parent_process().is_some_and(|parent| parent.is_alive()), ()).await?;
+    /// assert!(process.join().await?);
+    /// # Ok(()) }
+    /// ```
     pub fn is_alive(&self) -> bool {
         !self.identity.has_ended()
     }
 
-    /// Waits until the process has ended. A process that is no daemon can do so to end in its own time after its
-    /// parent.
+    /// Waits until the process has ended. A process that is no daemon can so clean up after the end of its parent.
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -11,6 +11,16 @@ use crate::process::runner::Refusal;
 /// A [`Process`](super::Process) was not started.
 ///
 /// The predicates tell errors apart; the text says what happened and what to do.
+///
+/// ```
+/// # use concurrent_futures::multiprocessing::Process;
+/// # concurrent_futures::init_before_main!();
+/// # #[tokio::main] async fn main() {
+/// let builder = Process::builder().name("converter").current_dir("/does/not/exist");
+/// let error = builder.spawn(std::process::id, ()).await.unwrap_err();
+/// assert!(error.to_string().starts_with("process `converter` was not started: "), "{error}");
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct SpawnError {
     name: TaskName,
@@ -63,6 +73,17 @@ impl SpawnError {
     }
 
     /// A setting is invalid.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// let builder = Process::builder().spawn_timeout(Duration::ZERO);
+    /// let error = builder.spawn(std::process::id, ()).await.unwrap_err();
+    /// assert!(error.is_invalid_setting());
+    /// # Ok(()) }
+    /// ```
     pub fn is_invalid_setting(&self) -> bool {
         self.build().is_some_and(BuildError::is_invalid_setting)
     }

@@ -102,6 +102,15 @@ pub struct Process<R> {
 impl<R: Data> Process<R> {
     /// Starts a process, and waits until it is about to call the function.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(u64::pow, (2, 8)).await?;
+    /// assert_eq!(process.join().await?, 256);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_codec()` if an argument cannot be
     /// encoded; otherwise the system refused the start, or the process ended before it was ready.
@@ -222,6 +231,18 @@ impl<R: Data> Process<R> {
 
     /// Like [`join_timeout`](Self::join_timeout), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// let process = Process::blocking_spawn(std::thread::park, ())?;
+    /// assert!(process.blocking_join_timeout(Duration::from_millis(1)).is_none());
+    /// process.kill();
+    /// # let _ = process.blocking_join();
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Like `join`.
     ///
@@ -245,6 +266,15 @@ fn decode<R: Data>(ticket: &Ticket, outcome: ProcessOutcome) -> Result<R, TaskEr
 
 impl<R> Process<R> {
     /// The process id. The system may reuse it once the process is no longer alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(std::process::id, ()).await?;
+    /// assert_eq!(process.join().await?, process.pid());
+    /// # Ok(()) }
+    /// ```
     pub fn pid(&self) -> u32 {
         self.runner.id()
     }
@@ -254,7 +284,19 @@ impl<R> Process<R> {
         self.name.as_str()
     }
 
-    /// Whether the process has not ended yet. A process whose exit status is still in transit counts as alive.
+    /// Whether the process is alive. A process whose exit status is still in transit counts as alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(std::thread::park, ()).await?;
+    /// assert!(process.is_alive());
+    /// process.kill();
+    /// let _ = process.join().await;
+    /// assert!(!process.is_alive());
+    /// # Ok(()) }
+    /// ```
     pub fn is_alive(&self) -> bool {
         self.runner.try_end().is_none()
     }
@@ -284,31 +326,65 @@ impl<R> Process<R> {
         self.runner.try_end()?.signal
     }
 
-    /// Sends SIGTERM to the process and its process group, which they may handle or ignore. Does nothing if the
-    /// process has ended. Whether this process blocks SIGTERM does not matter: a new process blocks no signal. One that
-    /// this process ignores, it ignores too (see [signals](Self#signals)).
+    /// Sends SIGTERM to the process and its process group, which they may handle or ignore. Does nothing if the process
+    /// has ended. A new process does not block SIGTERM, but ignores it if this process does: see
+    /// [signals](Self#signals).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(std::thread::park, ()).await?;
+    /// process.terminate();
+    /// assert_eq!(process.join().await.unwrap_err().signal(), Some(15));
+    /// # Ok(()) }
+    /// ```
     pub fn terminate(&self) {
         self.runner.terminate();
     }
 
     /// Sends SIGKILL to the process and its process group. Does nothing if the process has ended. It does not
     /// wait for the end; [`join`](Self::join) does.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(std::thread::park, ()).await?;
+    /// process.kill();
+    /// assert_eq!(process.join().await.unwrap_err().signal(), Some(9));
+    /// assert_eq!(process.signal(), Some(9));
+    /// # Ok(()) }
+    /// ```
     pub fn kill(&self) {
         self.runner.kill();
     }
 
-    /// Takes the write end of its stdin, if that is [piped](Stdio::piped) and not taken yet. Dropping it is the
-    /// end of the input.
+    /// Takes the write end of its stdin, if that is [piped](Stdio::piped). The second call returns `None`. Dropping the
+    /// end is the end of the input.
     ///
     /// It is the standard library's type, which blocks; for tokio's, pass it to
     /// [`pipe::Sender::from_owned_fd`](tokio::net::unix::pipe::Sender::from_owned_fd).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Process, Stdio};
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::io::Write as _;
+    /// let builder = Process::builder().stdin(Stdio::piped());
+    /// let read = || std::io::read_to_string(std::io::stdin()).expect("text");
+    /// let mut process = builder.spawn(read, ()).await?;
+    /// process.take_stdin().expect("it is piped").write_all(b"text")?;
+    /// assert_eq!(process.join().await?, "text");
+    /// # Ok(()) }
+    /// ```
     pub fn take_stdin(&mut self) -> Option<PipeWriter> {
         self.stdin.take()
     }
 
-    /// Takes the read end of its stdout, if that is [piped](Stdio::piped) and not taken yet. It reports the end
-    /// of the output once the process, and every process that inherited its stdout, has ended. While no one
-    /// reads, a process that writes much blocks.
+    /// Takes the read end of its stdout, if that is [piped](Stdio::piped). The second call returns `None`. The output
+    /// ends once the process, and every process that inherited its stdout, has ended. If the end is not read, a process
+    /// that writes much blocks.
     ///
     /// It is the standard library's type, which blocks; for tokio's, pass it to
     /// [`pipe::Receiver::from_owned_fd`](tokio::net::unix::pipe::Receiver::from_owned_fd).

@@ -43,7 +43,7 @@ impl Stdio {
     /// another user. Then both processes share an open file: if one makes it non-blocking, prints of the other may
     /// fail.
     ///
-    /// The process is not in the foreground of a terminal: if it reads from the terminal, that stops it.
+    /// The process is not in the foreground of a terminal: a read from the terminal fails.
     pub fn inherit() -> Self {
         Self(StdioKind::Inherit)
     }

@@ -13,7 +13,7 @@ use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::sys::ProcessIdentity;
 
 impl SharedQueue {
-    /// Takes the first item with a receipt. `None` if there is none yet.
+    /// Takes the first item with a receipt. `None` while there is none.
     pub(super) fn take_with_receipt(
         &self,
         held: &mut RobustGuard<'_>,
@@ -114,8 +114,8 @@ impl SharedQueue {
         }
     }
 
-    /// The number of items ever lost with the processes that had them, if no other item is unfinished. A waiter watches
-    /// all processes that have items, and looks again without one that has ended.
+    /// The number of items ever lost with their owners, if no other item is unfinished. A waiter watches all processes
+    /// that have items, and looks again when one of them has ended.
     pub(super) fn all_done(&self, held: &mut RobustGuard<'_>) -> Option<u64> {
         let mut state = self.kept().load();
         if !state.is_done() {

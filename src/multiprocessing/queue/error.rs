@@ -55,7 +55,7 @@ impl QueueError {
     pub(super) const NO_CAPACITY: Self = Self(TransferCause::NoCapacity);
     pub(super) const NOTHING_TAKEN: Self = Self(TransferCause::NothingTaken);
 
-    /// There is nothing to create a queue with.
+    /// The system refused to create a queue.
     pub(super) fn no_space(error: io::Error) -> Self {
         Self(TransferCause::NoSpace(error))
     }
@@ -84,7 +84,7 @@ impl QueueError {
     /// This platform has no queues that processes share, or a filter denies a system call that they need.
     ///
     /// # Platform
-    /// Only Linux has them yet. For the tasks of one process, use [`sync::Queue`](crate::sync::Queue).
+    /// Only Linux is supported so far. For the tasks of one process, use [`sync::Queue`](crate::sync::Queue).
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0, TransferCause::Unsupported(_))
     }
@@ -109,7 +109,7 @@ impl QueueError {
 impl From<io::Error> for QueueError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // A check of what another process has sent.
+            // A received object did not pass its check.
             io::ErrorKind::InvalidData => Self(TransferCause::Damaged),
             _ => Self(error.into()),
         }

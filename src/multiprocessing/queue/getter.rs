@@ -1,6 +1,6 @@
-//! [`Getter`]: the half of a queue that sees its end. Only putters hold the sending end of the queue's sockets. The kernel
-//! counts the copies of that end, in processes and in transit, so a getter sees when the last one is closed, however its
-//! process ended.
+//! [`Getter`]: the half of a queue that sees its end. Only putters hold the sending end of the queue's sockets. The
+//! kernel counts the copies of that end, in processes and in transit, so a getter sees when the last one is closed,
+//! however its process ended.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::multiprocessing::waiting::driver::InTask;
 /// The half of a [`Queue`] that takes items. [`Queue::split`] returns it.
 ///
 /// Once no process has a [`Putter`] or a [`Queue`] for it, and all items are taken, [`get`](Self::get) returns an error
-/// with `is_closed()`. A putter counts until it is dropped, or until its process ends, also by a kill. One that is in
-/// transit to a process counts, too. A pool keeps the putter that is an argument until the task starts, or, if the task
-/// may be retried, until it has an outcome.
+/// with `is_closed()`. A putter counts until it is dropped, or its process ends or is killed. A putter in transit to a
+/// process counts, too. A pool keeps a putter that is an argument until the task starts, or, if the task may be
+/// retried, until it has an outcome.
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::{Putter, Queue};
@@ -62,6 +62,19 @@ impl<T> Getter<T> {
 impl<T: Data> Getter<T> {
     /// Takes the first item. Waits until there is one, or the queue has ended.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (putter, getter) = Queue::unbounded()?.split();
+    /// putter.put(1).await?;
+    /// drop(putter); // The last one.
+    /// assert_eq!(getter.get().await?, 1);
+    /// assert!(getter.get().await.unwrap_err().is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `is_closed()` if the queue is closed or has no putter any more, and is empty. Otherwise like [`Queue::get`].
     ///
@@ -76,6 +89,15 @@ impl<T: Data> Getter<T> {
 
     /// Takes the first item, if there is one.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, getter) = Queue::<u32>::unbounded()?.split();
+    /// assert!(getter.try_get().unwrap_err().is_empty());
+    /// drop(putter);
+    /// assert!(getter.try_get().unwrap_err().is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_closed()` like [`get`](Self::get). Otherwise like [`Queue::try_get`].
     pub fn try_get(&self) -> Result<T, QueueError> {
@@ -83,6 +105,14 @@ impl<T: Data> Getter<T> {
     }
 
     /// Like [`get`](Self::get), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, getter) = Queue::<u32>::unbounded()?.split();
+    /// drop(putter);
+    /// assert!(getter.blocking_get().unwrap_err().is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`get`](Self::get).
@@ -106,7 +136,19 @@ impl<T: Data> Getter<T> {
 }
 
 impl<T> Getter<T> {
-    /// Closes the queue and drops its items. Like [`Queue::close_now`]: the putters see that no more is wanted.
+    /// Closes the queue and drops its items, like [`Queue::close_now`]. Later puts fail.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (putter, getter) = Queue::unbounded()?.split();
+    /// putter.put(1).await?;
+    /// assert_eq!(getter.close_now().await, 1);
+    /// assert!(putter.put(2).await.unwrap_err().error().is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Like [`Queue::close`].

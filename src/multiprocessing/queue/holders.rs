@@ -117,8 +117,8 @@ impl<'a> Holders<'a> {
         Some(ItemPlace { place, number })
     }
 
-    /// Removes what a process marks as done: an item of its own. If it has none, one of the only process that has
-    /// any. If several have some, it is unknown whose item it is: none is removed.
+    /// Removes an item that a process marks as done: one of its own, or else one of the only process that has any. If
+    /// several processes have some, the owner is unknown, and none is removed.
     pub(super) fn take_off(self, who: ProcessIdentity, hint: usize) {
         let has_some = |place: &usize| self.count(*place) > 0;
         let own = self.find(who, hint).filter(has_some);
@@ -165,8 +165,8 @@ impl<'a> Holders<'a> {
         true
     }
 
-    /// Forgets what is entered. For a moment in which all items that were taken are done: what is left was entered by
-    /// processes whose items others have marked.
+    /// Clears all entries. Called when all items that were taken are done: the entries left belong to processes whose
+    /// items others have marked.
     pub(super) fn forget(self) {
         let has_some = |place: &usize| self.count(*place) > 0;
         (0..self.used())
@@ -191,7 +191,7 @@ impl<'a> Holders<'a> {
         for place in 0..self.used() {
             match self.who(place) {
                 Some(who) if Some(who) == ended => self.clear(place),
-                // Also one that has none now: it may take another without waking the waiter.
+                // Also a process that has none now: it may take another item without waking the waiter.
                 Some(who) => {
                     with_the_living = with_the_living.saturating_add(self.count(place));
                     watch(who);

@@ -11,8 +11,8 @@ use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 
-/// A [`Queue`] whose items are work: the consumer marks each item as done, and others wait until all are. It
-/// derefs to [`Queue`].
+/// A [`Queue`] whose items are work: the consumer marks each item as done, and others wait until all are done. It
+/// dereferences to [`Queue`].
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::JoinableQueue;
@@ -50,11 +50,11 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// # When a process is killed
 ///
 /// When a process ends, its unfinished items are lost. They count as done, so that no `join` waits for them, and `join`
-/// returns their number. An item belongs to the process that took it, or to the last one that
+/// returns their number. The owner of an item is the process that took it, or the last process that
 /// [accepted](Self::accept) its receipt.
 ///
-/// After calls for unknown items, a `join` may wait for a process that lives, until it ends or all taken items are
-/// done. It does not return early.
+/// After calls for unknown items, a `join` may wait for a living process until that ends or all taken items are done.
+/// It does not return early.
 ///
 /// # The end
 ///
@@ -82,8 +82,21 @@ impl<T: Data> JoinableQueue<T> {
         Queue::create(checked(capacity)?, true).map(Self)
     }
 
-    /// Marks one taken item as done. Call it once for each item taken, also for one that could not be decoded. See
+    /// Marks one taken item as done. Call it once for each taken item, even if the item could not be decoded. See
     /// [which item is done](Self#which-item-is-done).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = JoinableQueue::unbounded()?;
+    /// queue.put(1).await?;
+    /// queue.get().await?;
+    /// queue.task_done().await?;
+    /// assert_eq!(queue.unfinished(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `is_nothing_taken()` if it is called more often than items were taken.
@@ -101,6 +114,13 @@ impl<T: Data> JoinableQueue<T> {
     }
 
     /// Like [`task_done`](Self::task_done), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// let queue = JoinableQueue::<u32>::unbounded()?;
+    /// assert!(queue.blocking_task_done().unwrap_err().is_nothing_taken());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`task_done`](Self::task_done).
@@ -155,6 +175,17 @@ impl<T: Data> JoinableQueue<T> {
 
     /// Like [`get_with_receipt`](Self::get_with_receipt), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// let queue = JoinableQueue::unbounded()?;
+    /// queue.blocking_put("work".to_owned())?;
+    /// let (_item, receipt) = queue.blocking_get_with_receipt()?;
+    /// queue.blocking_accept(&receipt)?; // In the process that does the work.
+    /// queue.blocking_task_done_with(receipt)?;
+    /// assert_eq!(queue.blocking_join(), 0);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// Like [`get_with_receipt`](Self::get_with_receipt).
     ///
@@ -167,11 +198,11 @@ impl<T: Data> JoinableQueue<T> {
         Ok((item, Receipt::of(shared, place)))
     }
 
-    /// Makes an item that another process took an item of this process: it is lost if this process ends, and no
-    /// longer if the other one does.
+    /// Makes this process the owner of an item that another process took. The item is then lost if this process ends,
+    /// and no longer if the other one does. For an example see [`get_with_receipt`](Self::get_with_receipt).
     ///
     /// # Errors
-    /// `is_nothing_taken()` if the item is done, or was lost with a process that had it.
+    /// `is_nothing_taken()` if the item is done, or was lost with its owner.
     ///
     /// # Panics
     /// Like [`task_done`](Self::task_done).
@@ -196,10 +227,11 @@ impl<T: Data> JoinableQueue<T> {
         shared.blocking_locked(|held| shared.accept(held, place))
     }
 
-    /// Marks the item of a receipt as done, in any process.
+    /// Marks the item of a receipt as done, in any process. For an example see
+    /// [`get_with_receipt`](Self::get_with_receipt).
     ///
     /// # Errors
-    /// `is_nothing_taken()` if the item is done already, or was lost with a process that had it.
+    /// `is_nothing_taken()` if the item is done already, or was lost with its owner.
     ///
     /// # Panics
     /// Like [`task_done`](Self::task_done).
@@ -227,6 +259,16 @@ impl<T: Data> JoinableQueue<T> {
     /// Waits until all items that were put are done. Returns how many of them, since the queue was created,
     /// were lost with a process that had taken them.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = JoinableQueue::<u32>::unbounded()?;
+    /// assert_eq!(queue.join().await, 0); // No item was put, and none is lost.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -248,6 +290,16 @@ impl<T: Data> JoinableQueue<T> {
 
     /// Like [`blocking_join`](Self::blocking_join), for at most `timeout`.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// # use std::time::Duration;
+    /// let queue = JoinableQueue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// let error = queue.blocking_join_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timed_out());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_timed_out()` if not all items were done within `timeout`.
     ///
@@ -267,6 +319,15 @@ impl<T: Data> JoinableQueue<T> {
 
 impl<T> JoinableQueue<T> {
     /// The number of items that were put and are not done, at this moment.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// let queue = JoinableQueue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// queue.blocking_get()?; // Taken, and not done.
+    /// assert_eq!(queue.unfinished(), 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     pub fn unfinished(&self) -> usize {
         let state = self.0.shared.glance();
         state.put.saturating_sub(state.done) as usize

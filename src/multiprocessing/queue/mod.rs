@@ -5,12 +5,13 @@
 //! - [`shared`]: the queue as one process sees it; under its lock, [`putting`] and [`taking`] move one item, and
 //!   [`done`] counts what is done and what is lost;
 //! - [`transfer`]: items in and out of it, in tasks and in threads;
-//! - this file: the queue; [`joinable`] and [`receipt`]: the queue that tasks can join; [`putter`] and [`getter`]: a queue
-//!   whose end the getters see; [`error`]: the errors of a queue.
+//! - this file: the queue; [`joinable`] and [`receipt`]: the queue that tasks can join; [`putter`] and [`getter`]: a
+//!   queue whose end the getters see; [`error`]: the errors of a queue.
 //!
-//! Three rules hold. Each change is made under the queue's lock and committed by one store of the state. The descriptors
-//! of an item are sent before the item, and dropped after it is taken. And a process enters an item among the holders
-//! before it takes it. So a process that is killed at any step leaves whole items, each counted once: `cut_off` tests it.
+//! Three rules hold. Each change is made under the queue's lock and committed by one store of the state. The
+//! descriptors of an item are sent before the item, and dropped after it is taken. And a process enters an item among
+//! the holders before it takes it. So a process that is killed at any step leaves whole items, each counted once:
+//! `cut_off` tests it.
 
 #[cfg(all(test, not(properties)))]
 mod cut_off;
@@ -77,28 +78,28 @@ const LARGE: usize = ring::KEPT as usize / 2;
 ///
 /// An item is taken when the method that gets it returns it. A `get` that is dropped or times out takes none. The items
 /// that a process has taken are lost with that process. All others remain for the other processes. A process that is
-/// killed at any point, also in a `put` or a `get`, does not block the others.
+/// killed at any point, even in a `put` or a `get`, does not block the others.
 ///
-/// The tasks and threads of one process that wait for an item, or for room, take turns. Processes compete, and none is
-/// preferred.
+/// Tasks of one runtime that wait for an item, or for room, take turns, and so do the threads of one process. Runtimes
+/// and processes compete, and none is preferred.
 ///
 /// # The end
 ///
 /// [`close`](Self::close) ends the queue: puts fail, and gets fail once the queue is empty.
-/// [`close_now`](Self::close_now) also drops the items. [`split`](Self::split) gives halves, of which the getters see
-/// when the last putter is dropped or killed.
+/// [`close_now`](Self::close_now) also drops the items. [`split`](Self::split) returns two halves: the queue ends when
+/// the last [`Putter`] is dropped, or its process is killed.
 ///
 /// # Items
 ///
-/// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects such as another
-/// queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then
+/// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects, for example
+/// another queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then
 /// [`put`](Self::put) waits and [`try_put`](Self::try_put) returns `is_full()`, until some are taken. One item holds
 /// at most about 80 queues, which have four descriptors each. For a user without privileges, the descriptors in
 /// transit in all queues are limited to the number that one process may have open: a `put` beyond that is an error.
 ///
 /// A `put` borrows the item until it is in the queue. If it fails, the error holds the item as it was.
 ///
-/// A process that misuses the memory can lose, invent and reorder items, or damage the queue, which is then
+/// A process that misuses the memory can lose, invent and reorder items, or damage the queue: then its methods return
 /// `is_damaged()`. It can do no more: see [hostile processes](super#hostile-processes).
 ///
 /// # Cost
@@ -184,6 +185,15 @@ impl<T: Data> Queue<T> {
 
     /// Puts an item if there is room.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::bounded(1)?;
+    /// queue.try_put("one".to_owned())?;
+    /// let error = queue.try_put("two".to_owned()).unwrap_err();
+    /// assert!(error.error().is_full());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_full()` if there is no room; `is_busy()` if the lock of the queue stays held by another process;
     /// otherwise like [`put`](Self::put).
@@ -212,6 +222,17 @@ impl<T: Data> Queue<T> {
     }
 
     /// Like [`blocking_put`](Self::blocking_put), for at most `timeout`.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// # use std::time::Duration;
+    /// let queue = Queue::bounded(1)?;
+    /// queue.blocking_put(1)?;
+    /// let error = queue.blocking_put_timeout(2, Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.error().is_timed_out());
+    /// assert_eq!(error.into_inner(), 2);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// `is_timed_out()` if there was no room within `timeout`; otherwise like [`put`](Self::put).
@@ -251,6 +272,15 @@ impl<T: Data> Queue<T> {
 
     /// Takes the first item, if there is one.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// assert!(queue.try_get().unwrap_err().is_empty());
+    /// queue.try_put(1)?;
+    /// assert_eq!(queue.try_get()?, 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_empty()` if there is no item; `is_busy()` if the lock of the queue stays held by another process;
     /// otherwise like [`get`](Self::get).
@@ -259,6 +289,14 @@ impl<T: Data> Queue<T> {
     }
 
     /// Like [`get`](Self::get), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// assert_eq!(queue.blocking_get()?, 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`get`](Self::get).
@@ -348,6 +386,16 @@ impl<T> Queue<T> {
 
     /// Like [`close`](Self::close), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// queue.blocking_close();
+    /// assert_eq!(queue.blocking_get()?, 1);
+    /// assert!(queue.blocking_get().unwrap_err().is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_close(&self) {
@@ -357,6 +405,14 @@ impl<T> Queue<T> {
 
     /// Like [`close_now`](Self::close_now), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// assert_eq!(queue.blocking_close_now(), 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_close_now(&self) -> usize {
@@ -365,11 +421,27 @@ impl<T> Queue<T> {
     }
 
     /// Whether the queue is closed. Items may still be in it.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::<u32>::unbounded()?;
+    /// queue.blocking_close();
+    /// assert!(queue.is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.shared.glance().is_closed()
     }
 
     /// The number of items at this moment.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// assert_eq!(queue.len(), 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.shared.glance().len() as usize
     }
@@ -380,6 +452,13 @@ impl<T> Queue<T> {
     }
 
     /// The capacity, or `None` for an unbounded queue.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// assert_eq!(Queue::<u32>::bounded(2)?.capacity(), Some(2));
+    /// assert_eq!(Queue::<u32>::unbounded()?.capacity(), None);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     pub fn capacity(&self) -> Option<usize> {
         self.shared.capacity().map(|capacity| capacity as usize)
     }

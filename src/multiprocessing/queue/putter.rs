@@ -10,8 +10,8 @@ use crate::multiprocessing::handle::shared_handle;
 
 /// The half of a [`Queue`] that puts items. [`Queue::split`] returns it.
 ///
-/// A clone puts into the same queue, and so does the putter that another process receives. When all are dropped, or
-/// their processes have ended, the queue ends: see [`Getter`].
+/// A clone puts into the same queue, and so does the putter that another process receives. When all putters are
+/// dropped, or their processes have ended, the queue ends. [`Getter`] has an example.
 ///
 /// # Platform
 /// Linux.
@@ -52,6 +52,17 @@ impl<T> Queue<T> {
 impl<T: Data> Putter<T> {
     /// Like [`Queue::put`].
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (putter, getter) = Queue::unbounded()?.split();
+    /// putter.put(1).await?;
+    /// assert_eq!(getter.get().await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Like [`Queue::put`].
     ///
@@ -66,6 +77,14 @@ impl<T: Data> Putter<T> {
 
     /// Like [`Queue::try_put`].
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, _getter) = Queue::bounded(1)?.split();
+    /// putter.try_put(1)?;
+    /// assert!(putter.try_put(2).unwrap_err().error().is_full());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// Like [`Queue::try_put`].
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
@@ -73,6 +92,14 @@ impl<T: Data> Putter<T> {
     }
 
     /// Like [`Queue::blocking_put`].
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, getter) = Queue::unbounded()?.split();
+    /// putter.blocking_put(1)?;
+    /// assert_eq!(getter.blocking_get()?, 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`Queue::put`].
@@ -108,6 +135,14 @@ impl<T> Putter<T> {
     }
 
     /// Closes the queue for all putters. Like [`Queue::blocking_close`].
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, getter) = Queue::<u32>::unbounded()?.split();
+    /// putter.blocking_close();
+    /// assert!(getter.is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.

@@ -19,7 +19,7 @@ use crate::wire::descriptors::Descriptor;
 pub(super) struct SendingEnd(pub(super) Descriptor);
 
 impl SendingEnd {
-    /// The end of this process that this one is.
+    /// The known end of this process, if this is the same one.
     pub(super) fn recognised(end: Descriptor) -> Arc<Self> {
         let socket = Part::socket(&end);
         recognised(Self(end), socket, |_| Some(Vec::new()))

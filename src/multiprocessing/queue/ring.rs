@@ -31,7 +31,7 @@ const STEP: u64 = BASE;
 /// More than any address space has.
 const LARGEST: u64 = 1 << 46;
 
-/// More than any process counts to.
+/// More items than any process can count.
 const MOST: u64 = 1 << 60;
 
 /// A larger ring shrinks to this size when it is empty.
@@ -202,7 +202,7 @@ impl QueueRing {
         self.shrink_and_commit(kept, state);
     }
 
-    /// Commits a state with fewer items. A large ring that is empty gives its memory back.
+    /// Commits a state with fewer items. Frees the memory of a large ring that is empty.
     fn shrink_and_commit(&mut self, kept: Kept<'_>, mut state: RingState) {
         let shrinks = state.held() == 0 && state.ring > KEPT;
         if shrinks {
@@ -215,7 +215,7 @@ impl QueueRing {
         }
     }
 
-    /// Copies what is held to a ring with room for `len` more bytes. Others do not see it yet.
+    /// Copies the items to a ring with room for `len` more bytes. It is not current before the next store.
     fn grow(&mut self, state: &RingState, len: u64) -> Result<RingState, Trouble> {
         let held = state.held();
         let needed = held
@@ -331,7 +331,7 @@ pub(super) fn check(state: &RingState) -> Result<(), Trouble> {
     }
 }
 
-/// Whether all that is held has memory behind it.
+/// Whether all bytes of the items have memory behind them.
 fn is_secured(state: &RingState) -> bool {
     let end = (state.head & (state.ring - 1)) + state.held();
     let wraps = end > state.ring;

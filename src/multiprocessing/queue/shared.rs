@@ -90,7 +90,7 @@ impl SharedQueue {
         Ok((view, to.into()))
     }
 
-    /// The queue of this process that this one is.
+    /// Returns the known queue of this process if this is the same one, or else this one.
     pub(super) fn recognised(self) -> Arc<Self> {
         let first = Part::file(&self.file);
         recognised(self, first, |known| {

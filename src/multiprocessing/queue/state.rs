@@ -14,8 +14,8 @@ use std::sync::atomic::{Ordering, fence};
 use super::store::Store;
 use crate::sys::SharedMapping;
 
-/// How often a glance tries to see a whole state. It fails only beside a change, which takes longer than a glance: so
-/// many failures are the work of a process that does nothing but change the counter.
+/// How often a glance tries to read a consistent state. It fails only during a change, which takes longer than a
+/// glance. More failures mean that a process does nothing but change the counter.
 const GLANCES: usize = 10_000;
 
 /// How many numbers there are.

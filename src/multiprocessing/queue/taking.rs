@@ -13,7 +13,7 @@ use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 
 impl SharedQueue {
-    /// Takes the first item. `None` if there is none yet.
+    /// Takes the first item. `None` while there is none.
     pub(super) fn take(
         &self,
         held: &mut RobustGuard<'_>,

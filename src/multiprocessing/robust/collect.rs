@@ -95,7 +95,7 @@ impl Permits {
     pub(crate) async fn wait_many<D: Driver>(&self, driver: &D, count: usize) -> Option<Takings> {
         driver.begin().await;
         let mut found = Collection::new(self, count);
-        // Who wants one has it at once, or has nothing that another could wait for.
+        // A caller that wants one permit never holds a part that another could wait for.
         let _alone = match count {
             0 | 1 => None,
             _ => Some(self.collector.lock_by(driver).await?),
@@ -106,8 +106,7 @@ impl Permits {
         Some(found.into_takings())
     }
 
-    /// Takes `count` permits if all of them are free, or of holders that have ended. While another caller collects,
-    /// none is free.
+    /// Takes `count` permits if all of them are free or their holders have ended. Fails while another caller collects.
     pub(crate) fn try_take_many(&self, count: usize) -> Option<Takings> {
         let mut found = Collection::new(self, count);
         let _alone = match count {
@@ -120,7 +119,7 @@ impl Permits {
         Some(found.into_takings())
     }
 
-    /// The right to collect. Another caller may have it for a moment, because all that it wants is free.
+    /// The right to collect. Another caller may hold it for a moment, while it takes permits that are all free.
     fn collect_at_once(&self) -> Option<RobustGuard<'_>> {
         (0..TRIES).find_map(|_| {
             let alone = self.collector.try_lock();

@@ -160,8 +160,8 @@ impl RobustLock {
         }
     }
 
-    /// Like [`wait_until`](Self::wait_until), but those that wait in these turns look one at a time: a change is for
-    /// one of them. `is_worthwhile` says, without the lock, whether a look may find something.
+    /// Like [`wait_until`](Self::wait_until), but the waiters of one line look one at a time, because a change is for
+    /// one of them. `is_worthwhile` says, without the lock, whether a look may succeed.
     pub(crate) async fn wait_in_turn<D: Driver, T>(
         &self,
         driver: &D,
@@ -330,8 +330,7 @@ impl RobustGuard<'_> {
         self.owner == own && self.robust.holder() == Some(own)
     }
 
-    /// Whether this waiter watches processes for all tasks of its runtime that wait for the same. Others may leave
-    /// that to it.
+    /// Whether this waiter watches processes for all tasks of its runtime in this wait, so that the others need not.
     pub(crate) fn leads(&self) -> bool {
         self.leads
     }

@@ -28,8 +28,8 @@ const _: () = assert!(COLLECTOR + RobustLock::BYTES <= SLOTS);
 
 const BYTES: usize = SLOTS + MOST * 8;
 
-/// How often a step is tried while others change the same word. More is no accident: a process writes to it all the
-/// time.
+/// How often a step is tried while others change the same word. More attempts are needed only if a process keeps
+/// writing to the word.
 const ATTEMPTS: usize = 1000;
 
 /// The number of holders that a call which must not wait asks whether they have ended.
@@ -72,7 +72,7 @@ impl Taking {
 }
 
 impl Permits {
-    /// Creates `permits` permits, of which there can never be more than `bound`.
+    /// Creates `permits` permits, with an upper bound of `bound`.
     pub(crate) fn new(permits: usize, bound: usize) -> io::Result<Arc<Self>> {
         if bound > MOST || permits > bound {
             return Err(too_many(MOST));

@@ -8,9 +8,9 @@
 //!   writer:  closes the gate ──► mark ──► are there readers? ──► waits for a ring or the end of one
 //! ```
 //!
-//! The gate is a [lock](super::word). A writer holds it from before it waits for the readers until it has written, so
-//! no reader enters meanwhile and writers do not starve. A reader that finds the gate closed takes the gate in turn,
-//! enters while it holds the gate, and opens it again. So readers do not starve either.
+//! The gate is a [lock](super::word). A writer closes it before it waits for the readers, and opens it after it has
+//! written, so no reader enters meanwhile and writers do not starve. A reader that finds the gate closed takes it in
+//! turn, enters while it holds the gate, and opens it again. So readers do not starve either.
 //!
 //! The reader writes its number and reads the gate; the writer writes the gate and reads the numbers. The reader also
 //! writes its number before it reads the mark; the writer writes the mark before it reads the numbers. All these

@@ -16,8 +16,8 @@ use crate::multiprocessing::waiting::wait::{Interest, wait_for};
 use crate::multiprocessing::waiting::waiter::Waiter as _;
 use crate::sys::ProcessIdentity;
 
-/// The layout: the gate, the mark of the writer that waits for readers, who writes, who died while it wrote, the number
-/// of places ever used, the places.
+/// The layout: the gate, the mark of the writer that waits for readers, the process that writes, the process that died
+/// while it wrote, the number of places ever used, the places.
 const WAITING: usize = RobustLock::BYTES;
 const WRITER: usize = WAITING + 8;
 const ABANDONED_BY: usize = WRITER + 8;
@@ -54,7 +54,7 @@ pub(crate) enum ReadHold {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RwHeld<H> {
     pub(crate) hold: H,
-    /// The process that died while it wrote, if no writer has had the lock since.
+    /// The process that died while it wrote, if no writer has held the lock since.
     pub(crate) abandoned_by: Option<u32>,
     /// A fork of this process does not hold the lock.
     pub(crate) owner: ProcessIdentity,
@@ -164,7 +164,7 @@ impl RobustRw {
         (0..TRIES).find_map(|_| {
             let found = look();
             if found.is_none() {
-                std::thread::yield_now(); // Who has the gate may wait for this CPU.
+                std::thread::yield_now(); // The holder of the gate may wait for this CPU.
             }
             found
         })
@@ -309,7 +309,7 @@ impl RobustRw {
         }
     }
 
-    /// Keeps the lock for reading instead of writing. No other writer can come in between.
+    /// Keeps the lock for reading instead of writing. No other writer takes it in between.
     pub(crate) fn downgrade(&self, taken: &RwHeld<()>) -> RwHeld<ReadHold> {
         let mut reading = RwHeld {
             hold: ReadHold::Gate,
@@ -331,7 +331,7 @@ impl RobustRw {
 
     fn stop_writing(&self, taken: &RwHeld<()>) {
         if taken.abandoned_by.is_some() {
-            self.word(ABANDONED_BY).store(0, Ordering::Release); // This writer knew.
+            self.word(ABANDONED_BY).store(0, Ordering::Release); // This writer saw the id.
         }
         self.word(WRITER).store(0, Ordering::Release);
     }

@@ -34,7 +34,8 @@ impl SharedObject {
         })
     }
 
-    /// What `make` makes of this, or what this process has made of the same object already. `shared` finds this in it.
+    /// Returns what this process has made of the same object already, or else what `make` makes of this. `shared`
+    /// returns the object in it.
     pub(crate) fn recognised<T: Send + Sync + 'static>(
         self,
         make: impl FnOnce(Self) -> T,

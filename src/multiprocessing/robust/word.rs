@@ -46,9 +46,9 @@ impl Word<'_> {
             (Ok(()), _) => Ok(false),
             (Err(holder), Some(ended)) if holder == ended => match self.change(ended, own) {
                 Ok(()) => Ok(true),
-                // Another process was quicker, and may be killed too. The waiter has to see that one, since no one
-                // else would ring for it. No process takes the lock for `ended`: if `ended` is there again, a process
-                // writes what it likes, and the waiter takes another turn.
+                // Another process was quicker, and may be killed too. The waiter has to see that process, since only
+                // its ring or its end wakes the waiter. No process takes the lock for `ended`: if `ended` is there
+                // again, a process writes arbitrary values, and the waiter looks again.
                 Err(_) => self.take(own).map(|()| false),
             },
             (Err(holder), _) => Err(holder),

@@ -13,7 +13,7 @@ use crate::wire::descriptors::Descriptor;
 #[derive(Clone, Debug)]
 pub(crate) struct Bell {
     eventfd: Descriptor,
-    /// A socket whose hang-up wakes those who listen to this bell, too.
+    /// A socket whose hang-up wakes the listeners of this bell, too.
     end: Option<Descriptor>,
 }
 
@@ -27,7 +27,7 @@ impl Bell {
         Self { eventfd, end }
     }
 
-    /// The same bell. Those who listen to this one also wake when `end` can be read or its other side is closed.
+    /// The same bell. Listeners of the result also wake when `end` can be read or its other side is closed.
     pub(crate) fn with_end(&self, end: Descriptor) -> Self {
         Self {
             eventfd: self.eventfd.clone(),

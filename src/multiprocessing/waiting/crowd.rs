@@ -1,6 +1,6 @@
-//! A crowd: the tasks of one runtime that all look after each change. One of them leads: it listens to the bell and
-//! watches processes for all, and spreads the news of each change. When it leaves, another one leads. So a crowd has
-//! one descriptor, and a ring that is not for it wakes one task.
+//! A crowd: the tasks of one runtime that all look after each change. One of them leads: it listens to the bell,
+//! watches processes for all, and wakes the others after each change. When it leaves, another one leads. So a crowd
+//! uses one descriptor, and a ring that is meant for others wakes one task.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::local::Local;
 use super::runtimes::OfRuntimes;
 use super::waiter::TaskWaiter;
 
-/// The crowds that wait for changes of one object, one in each runtime. A clone is the same. (A thread is a crowd of
-/// its own.)
+/// The crowds that wait for changes of one object, one in each runtime. A clone is the same. (Each thread is a crowd by
+/// itself.)
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Crowds(Arc<Local<OfRuntimes<Crowd<TaskWaiter>>>>);
 
@@ -32,7 +32,7 @@ pub(crate) struct Crowd<W> {
 #[derive(Debug)]
 pub(crate) struct Leader<W> {
     pub(crate) waiter: Option<W>,
-    /// The last version whose news were spread.
+    /// The last version for which the others were woken.
     pub(crate) spread: Option<u64>,
 }
 

@@ -135,7 +135,7 @@ impl Driver for InThread {
         Some(LineHead::new(head, true, waits))
     }
 
-    /// A thread leads no other: it may be about to block elsewhere.
+    /// A thread leads no other thread: it may block elsewhere.
     fn crowd(&self, _crowds: &Crowds) -> Arc<Crowd<ThreadWaiter>> {
         Arc::default()
     }
@@ -157,7 +157,7 @@ pub(crate) fn may_block() {
     }
 }
 
-/// The deadline of a wait that begins now, if it has one.
+/// The deadline of a wait that starts now, if it has one.
 pub(crate) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }

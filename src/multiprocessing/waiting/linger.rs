@@ -1,5 +1,5 @@
-//! A short wait before a long one. Falling asleep and waking takes longer than an answer that another process
-//! is about to give.
+//! A short wait before a long one. Falling asleep and waking often takes longer than the change by another process that
+//! the caller waits for.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! A value of one process. A process that is forked by hand has the memory of its parent, but not the threads that use
-//! it: a lock in it may be held for ever. So such a fork has a new value.
+//! A value of one process. A process that is forked by other means than this crate has the memory of its parent, but
+//! not the threads that use it: a lock in it may stay held forever. So the fork gets a new value.
 
 use std::sync::OnceLock;
 
@@ -15,7 +15,7 @@ pub(crate) struct Local<T> {
 }
 
 impl<T> Local<T> {
-    /// With the value of a process that is no fork.
+    /// With the value of a process that is not a fork.
     pub(crate) const fn first(value: T) -> Self {
         Self {
             generation: 0,

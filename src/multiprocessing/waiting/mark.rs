@@ -1,17 +1,17 @@
-//! The mark of waiters: an atomic word in shared memory that tells whoever changes an object to ring the bell.
+//! The mark of waiters: an atomic word in shared memory by which a changer sees that it has to ring the bell.
 
 use super::atomic::{AtomicU64, Ordering};
 
 /// The mark of waiters: odd while there are some. Each change increases it, so a value that is read twice has
-/// not changed in between. (It wraps around, but no one counts that far.)
+/// not changed in between. (It wraps around only after more changes than a process can make.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark<'a>(pub(crate) &'a AtomicU64);
 
 impl Mark<'_> {
     /// Sets the mark. The caller listens to the bell already.
     ///
-    /// Two steps without a loop, which a process that writes to the word all the time could keep from its end. In
-    /// between, the mark is what it was: a ringer may find and clear it, but then the second step sets it again.
+    /// Two steps, because a process that keeps writing to the word could make a loop endless. Between the steps the
+    /// mark is unchanged: a ringer may find and clear it, but then the second step sets it again.
     pub(crate) fn raise(&self) {
         self.0.fetch_add(2, Ordering::SeqCst);
         self.0.fetch_or(1, Ordering::SeqCst);

@@ -1,8 +1,8 @@
 //! One of a [crowd](super::crowd), a leader or a follower.
 //!
-//! A follower asks for news first, then compares the versions, and then waits for news. A leader listens, sets the
-//! mark, reads the version, and spreads the news if that version is new. So a change after a follower has compared
-//! the versions reaches it: the changer rings for the leader, or the leader reads the new version.
+//! A follower registers for `news` first, then compares the versions, and then waits. A leader listens, sets the mark,
+//! reads the version, and notifies `news` if that version is new. So a change after a follower has compared the
+//! versions reaches it: the changer rings for the leader, or the leader reads the new version.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::waiter::{Waiter, Woken};
 pub(crate) struct Member<W> {
     crowd: Arc<Crowd<W>>,
     lead: Option<Lead<W>>,
-    /// What it listens with if it watches processes of its own and does not lead.
+    /// Its own waiter, if it watches processes and does not lead.
     own: Option<W>,
 }
 
@@ -31,7 +31,7 @@ impl<W: Waiter> Member<W> {
         }
     }
 
-    /// Whether it watches processes for all.
+    /// Whether it watches processes for the whole crowd.
     pub(crate) fn leads(&self) -> bool {
         self.lead.is_some()
     }

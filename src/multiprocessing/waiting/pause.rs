@@ -11,7 +11,7 @@ use super::local::Local;
 /// The interval of polling when no descriptor is left to listen with.
 pub(crate) const BLIND: Duration = Duration::from_millis(10);
 
-/// Those that pause in this process, and the thread that wakes them.
+/// The paused tasks of this process, and the thread that wakes them.
 #[derive(Debug, Default)]
 struct Pauses {
     waiting: Vec<oneshot::Sender<()>>,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::{Handle, Id};
 
-/// Something that exists once in each runtime, while it is used there.
+/// A value that exists once in each runtime, while it is used there.
 #[derive(Debug)]
 pub(crate) struct OfRuntimes<L>(Mutex<Vec<(Id, Weak<L>)>>);
 

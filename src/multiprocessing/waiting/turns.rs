@@ -1,8 +1,8 @@
-//! Turns within a process: its tasks wait in a line, first come first served. Only the head of a line listens and
-//! looks, so one release wakes one task.
+//! Turns: the tasks of one runtime wait in a line, first come first served. Only the head of a line listens and looks,
+//! so one release wakes one task of each runtime.
 //!
-//! Each runtime has a line of its own, and all threads have one together. A runtime that is blocked, idle or ended
-//! holds up no task of another one. Between lines, and between processes, the first to find the object free takes it.
+//! All threads of a process share one more line. A runtime that is blocked, idle or ended delays no task of another
+//! one. Between lines, and between processes, the first to find the object free takes it.
 //!
 //! The lines are tokio's mutexes. What a mutex guards is the waiter of its line: each head hands it to the next with
 //! its descriptors.
@@ -17,7 +17,7 @@ use super::local::Local;
 use super::runtimes::OfRuntimes;
 use super::waiter::{TaskWaiter, ThreadWaiter, Waiter};
 
-/// The tasks of one runtime that wait, or the threads. The first has the lock.
+/// The waiting tasks of one runtime, or the waiting threads. The first holds this lock.
 pub(crate) type Line<W> = tokio::sync::Mutex<Option<W>>;
 
 /// The lines in front of one object. A clone is the same.
@@ -26,19 +26,19 @@ pub(crate) struct Turns(Arc<Local<Lines>>);
 
 #[derive(Debug, Default)]
 struct Lines {
-    /// How many wait.
+    /// The number of waiting tasks and threads.
     count: AtomicUsize,
     tasks: OfRuntimes<Line<TaskWaiter>>,
     threads: Mutex<Weak<Line<ThreadWaiter>>>,
 }
 
 impl Turns {
-    /// Whether no task and no thread of this process waits. Then a newcomer passes no one by.
+    /// Whether no task and no thread of this process waits, so that a newcomer overtakes none.
     pub(crate) fn are_free(&self) -> bool {
         self.0.get().count.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts one that waits, until the result is dropped.
+    /// Counts the caller as waiting until the result is dropped.
     pub(crate) fn enter(&self) -> Waits<'_> {
         let count = &self.0.get().count;
         count.fetch_add(1, Ordering::Relaxed);
@@ -62,7 +62,7 @@ impl Turns {
     }
 }
 
-/// One that waits.
+/// A waiting task or thread.
 #[derive(Debug)]
 pub(crate) struct Waits<'a>(&'a AtomicUsize);
 
@@ -76,7 +76,7 @@ impl Drop for Waits<'_> {
 #[derive(Debug)]
 pub(crate) struct LineHead<'a, W> {
     line: OwnedMutexGuard<Option<W>>,
-    /// Whether others were before it.
+    /// Whether it had to wait behind others.
     pub(crate) has_waited: bool,
     _waits: Waits<'a>,
 }
@@ -94,7 +94,7 @@ impl<'a, W: Waiter> LineHead<'a, W> {
         }
     }
 
-    /// What it listens with, from the first call in its line on.
+    /// The waiter of its line, created by the first call.
     ///
     /// # Panics
     /// In a task, outside of a tokio runtime, or in one without an I/O driver.

@@ -62,7 +62,7 @@ impl Interest {
     ) -> Option<Woken> {
         let ended = waiter.watch(&self.watched);
         self.ends += usize::from(ended.is_some());
-        // What one that has ended held is free, so that deserves a look. But a process may name any number of them.
+        // What an ended process held is free, so it is worth a look. But a process may name any number of them.
         if (ended.is_none() || self.ends > MOST_ENDED) && driver.is_over() {
             return None;
         }

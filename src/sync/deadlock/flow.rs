@@ -1,10 +1,10 @@
 //! Whether a task that waits for a lock still holds another one meanwhile: not if a branch of it waits and another
 //! branch holds.
 //!
-//! The branches of one task (`join!`, `select!`) cannot be told apart by its id. But each has memory of its own for
-//! what it awaits, for as long as it lives. A flow of control uses its memory again: what it awaits next lies where the
-//! future lay that it awaited before. So if the future that waits for a lock overlaps the place of the future that has
-//! taken another one, both belong to one flow. If it does not, they may or may not: then nothing is reported.
+//! The branches of one task (`join!`, `select!`) have the same task id. But each has memory of its own for what it
+//! awaits, while it lives. A flow of control uses its memory again: its next future lies where the one before lay. So
+//! if the future that waits for a lock overlaps the place of the future that took another one, both belong to one flow.
+//! If not, that is unknown, and nothing is reported.
 
 use std::mem::size_of_val;
 use std::ptr;

@@ -10,9 +10,8 @@
 //!   for each pair of locks and each pair of places in the source. The default hook writes to stderr.
 //!
 //! The first two are deadlocks if they last. So the wait that closes the cycle has five seconds
-//! ([`Detection::patience`]) to end. Then it panics with the report, unless
-//! [`panics(false)`](Detection::panics) is set. The panic drops the guards of its task, so the other tasks go
-//! on.
+//! ([`Detection::patience`]) to end. Then it panics with the report, unless [`panics(false)`](Detection::panics) is
+//! set. The panic drops the guards of its task, so the other tasks continue.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,15 +32,15 @@
 //!
 //! # What is not reported
 //!
-//! A report that is wrong costs more than one that is missing. So these are not reported:
+//! A wrong report costs more than a missing one. So these are not reported:
 //!
 //! - **Opposite orders that cannot meet**: under a common lock, or by one task alone.
-//! - **Branches of one task** (`join!`, `select!`): what one branch holds is not held by another one that waits. The
-//!   branches are told apart by the memory of what they await. That finds no deadlock of a lock that is taken inside
-//!   a boxed future, or many calls below the task that holds the other lock.
+//! - **Branches of one task** (`join!`, `select!`): a branch does not hold what another branch holds. The branches are
+//!   distinguished by the memory of their futures. So a deadlock is not found if a lock is taken inside a boxed future,
+//!   or many calls below the function that holds the other lock.
 //! - **A guard that moved.** A lock taken by [`lock_owned`](super::Lock::lock_owned) has no known holder. A
-//!   [`LockGuard`](super::LockGuard) that another task uses or drops has none from then on. Until then, the task that
-//!   took it counts as its holder. Take a lock that you hand over with `lock_owned`.
+//!   [`LockGuard`](super::LockGuard) has none once another task uses or drops it. Until then, the task that took it
+//!   counts as its holder. To hand a guard over, use `lock_owned`.
 //! - **A wait with an end**: `try_lock`, `blocking_lock_timeout`. A `tokio::time::timeout` around a lock is not known.
 //! - The tasks of an executor other than tokio's, on a thread without a tokio runtime.
 //!
@@ -117,7 +116,7 @@ impl Detection {
     }
 
     /// Whether a deadlock panics, in the task whose wait closed the cycle. Default: true. If false, the hook of
-    /// [`on_report`](Self::on_report) receives the report and the wait goes on.
+    /// [`on_report`](Self::on_report) receives the report and the wait continues.
     ///
     /// ```
     /// use concurrent_futures::sync::deadlock::Detection;

@@ -33,7 +33,7 @@ pub(super) struct LockOrder {
     after: HashMap<LockNumber, HashMap<LockNumber, Vec<OrderStep>>>,
     /// The inverse of `after`: for each lock, those that were held while it was taken.
     before: HashMap<LockNumber, HashSet<LockNumber>>,
-    /// By the number of a hold that lasts: the locks of its steps that do not count yet.
+    /// By the number of a hold that lasts: the locks of its steps, which do not count before it ends.
     open: HashMap<u64, HashSet<LockNumber>>,
     /// The pairs of locks whose order was part of a report. Their next steps are not reported again.
     reported: HashSet<(LockNumber, LockNumber)>,
@@ -148,7 +148,7 @@ impl LockOrder {
         own.filter_map(|step| self.cycle(step, distance)).collect()
     }
 
-    /// The steps of the shortest way, whoever took them.
+    /// The steps of the shortest way, of any tasks.
     fn distance(&self, from: LockNumber, to: LockNumber) -> Option<usize> {
         let mut reached = HashSet::from([from]);
         let mut ahead = VecDeque::from([(from, 0)]);
@@ -165,7 +165,7 @@ impl LockOrder {
         None
     }
 
-    /// The shortest cycle at whose other steps other tasks can be while one is at `step`.
+    /// The shortest cycle through `step` that tasks can complete: each of its steps by another task, at the same time.
     fn cycle<'a>(&'a self, step: &'a OrderStep, distance: usize) -> Option<Vec<&'a OrderStep>> {
         let mut looks = MOST_LOOKS;
         let (to, from) = step.locks;

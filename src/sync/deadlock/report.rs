@@ -13,6 +13,17 @@ pub(in crate::sync) type CodePlace = &'static Location<'static>;
 /// [`Detection::on_report`](super::Detection::on_report) receives it. `Display` shows all of it; a lock that
 /// panics uses the same text. The text begins with `deadlock: ` or `possible deadlock: `, then has one line for
 /// each task or order.
+///
+/// ```
+/// use concurrent_futures::sync::deadlock::Detection;
+///
+/// Detection::new()
+///     .on_report(|report| {
+///         eprintln!("{report}");
+///         assert!(!report.is_deadlock(), "it did not panic");
+///     })
+///     .enable();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Report(pub(super) Finding);
 

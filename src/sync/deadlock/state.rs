@@ -40,7 +40,7 @@ pub(super) fn state() -> MutexGuard<'static, DetectorState> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Applies settings. A new hook receives the reports that an earlier one has received, when they recur.
+/// Applies settings. A new hook also receives reports that an earlier hook has received, when they recur.
 pub(super) fn set(settings: Settings) {
     let mut state = state();
     state.settings = settings;

@@ -1,16 +1,30 @@
-//! Why an item was not put, or none was got.
+//! The errors of a queue.
 
 use std::error::Error;
 use std::fmt;
 
 /// An item was not put. Holds the item.
+///
+/// ```
+/// let queue = concurrent_futures::sync::Queue::bounded(1);
+/// queue.try_put("first").unwrap();
+/// let error = queue.try_put("second").unwrap_err();
+/// assert!(error.is_full());
+/// assert_eq!(error.to_string(), "the queue is full; use `put` to wait for room");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PutError<T> {
     item: T,
     reason: PutFailure,
 }
 
-/// There was no item to get.
+/// A queue returned no item.
+///
+/// ```
+/// let queue = concurrent_futures::sync::Queue::<u8>::new();
+/// queue.close();
+/// assert!(queue.try_get().unwrap_err().is_closed());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetError {
     reason: GetFailure,

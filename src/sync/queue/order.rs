@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
-/// The order in which a queue returns its items: [`Fifo`], [`Lifo`] or [`SmallestFirst`]. SealedOrder.
+/// The order in which a queue returns its items: [`Fifo`], [`Lifo`] or [`SmallestFirst`]. Sealed.
 pub trait Order<T>: sealed::SealedOrder {
     /// Holds the items.
     #[doc(hidden)]

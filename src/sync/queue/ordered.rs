@@ -14,7 +14,7 @@ use super::order::{ItemStore, Order};
 /// A queue that any number of tasks put items into and get items from: a [`Queue`](super::Queue), a
 /// [`LifoQueue`](super::LifoQueue) or a [`PriorityQueue`](super::PriorityQueue).
 ///
-/// `O` says which item is next. The methods are the same for each order.
+/// `O` says which item is next. The methods are the same for each order. For examples see those types.
 pub struct OrderedQueue<T, O: Order<T>> {
     state: Mutex<QueueState<O::Store>>,
     /// One permit for each item. A task that acquires one finds an item, unless the queue is closed.
@@ -27,7 +27,7 @@ pub struct OrderedQueue<T, O: Order<T>> {
 
 struct QueueState<S> {
     items: S,
-    /// Items that were put and not yet marked done.
+    /// The number of items that were put and are not done.
     unfinished: usize,
     is_closed: bool,
 }
@@ -122,8 +122,8 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
         self.push(item)
     }
 
-    /// Gets the item that is next. Waits until there is one and all earlier callers have got theirs. Returns `None`
-    /// once the queue is closed and empty.
+    /// Takes the item that is next. Waits until there is one and all earlier callers have theirs. Returns `None` once
+    /// the queue is closed and empty.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -145,7 +145,7 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
         self.pop()
     }
 
-    /// Gets the item that is next, if there is one.
+    /// Takes the item that is next, if there is one.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::<u8>::new();
@@ -153,7 +153,7 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// ```
     ///
     /// # Errors
-    /// `is_empty()` if there is no item yet, `is_closed()` if the queue is closed and empty.
+    /// `is_empty()` if there is no item, `is_closed()` if the queue is closed and empty.
     pub fn try_get(&self) -> Result<T, GetError> {
         match self.filled.try_acquire() {
             Ok(filled) => filled.forget(),
