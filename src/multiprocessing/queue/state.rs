@@ -9,7 +9,7 @@
 //!                        ▲ written while the counter is odd
 //! ```
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::store::Store;
 use crate::sys::SharedMapping;
@@ -124,9 +124,11 @@ impl<'a> Kept<'a> {
         Self { memory, at }
     }
 
-    fn number(&self, count: u64, index: usize) -> Store<'a> {
+    /// The words of one copy: checked once, since each item reads or writes them several times.
+    fn places(&self, count: u64) -> &'a [AtomicU64; NUMBERS] {
         let which = self.at + STRIDE * (1 + (count & 1) as usize);
-        Store(self.memory.word(which + 8 * index))
+        let words = self.memory.words(which, 8 * NUMBERS);
+        words.try_into().expect("a copy is a whole number of words")
     }
 
     fn counter(&self) -> Store<'a> {
@@ -134,8 +136,8 @@ impl<'a> Kept<'a> {
     }
 
     fn read(&self, count: u64) -> RingState {
-        let number = |index| self.number(count, index).load(Ordering::Relaxed);
-        RingState::of(std::array::from_fn(number))
+        let places = self.places(count).each_ref();
+        RingState::of(places.map(|place| Store(place).load(Ordering::Relaxed)))
     }
 
     /// The current state. Only for the holder of the lock.
@@ -148,9 +150,9 @@ impl<'a> Kept<'a> {
         let count = self.counter().load(Ordering::Relaxed);
         // A glance that reads one of these numbers also reads this value of the counter.
         fence(Ordering::Release);
-        for (index, number) in state.numbers().into_iter().enumerate() {
-            let place = self.number(count.wrapping_add(1), index);
-            place.store(number, Ordering::Relaxed);
+        let places = self.places(count.wrapping_add(1));
+        for (place, number) in places.iter().zip(state.numbers()) {
+            Store(place).store(number, Ordering::Relaxed);
         }
         self.counter()
             .store(count.wrapping_add(1), Ordering::Release);

@@ -93,11 +93,14 @@ impl Permits {
     /// # Cancel safety
     /// Cancel safe: what is collected so far is released.
     pub(crate) async fn wait_many<D: Driver>(&self, driver: &D, count: usize) -> Option<Takings> {
-        driver.begin().await;
         let mut found = Collection::new(self, count);
         // A caller that wants one permit never holds a part that another could wait for.
         let _alone = match count {
-            0 | 1 => None,
+            0 => {
+                driver.begin().await; // Each of the other waits begins below.
+                None
+            }
+            1 => None,
             _ => Some(self.collector.lock_by(driver).await?),
         };
         while !found.is_whole() {

@@ -93,7 +93,7 @@ impl SharedMapping {
     }
 
     /// The words in which `len` bytes at `offset` lie.
-    pub(super) fn words(&self, offset: usize, len: usize) -> &[AtomicU64] {
+    pub(crate) fn words(&self, offset: usize, len: usize) -> &[AtomicU64] {
         assert!(offset <= self.map.len() && len <= self.map.len() - offset);
         let first = offset / 8;
         let count = (offset + len).div_ceil(8) - first;

@@ -47,6 +47,10 @@ impl SharedMapping {
         match self.0 {}
     }
 
+    pub(crate) fn words(&self, _: usize, _: usize) -> &[AtomicU64] {
+        match self.0 {}
+    }
+
     pub(crate) fn word(&self, _: usize) -> &AtomicU64 {
         match self.0 {}
     }
