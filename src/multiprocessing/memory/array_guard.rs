@@ -11,7 +11,8 @@ use crate::sys::Lent;
 /// Holds the lock of an [`Array`](super::Array), and gives access to its values in place.
 ///
 /// A process that is forked by other means than this crate has a copy of the guard, and not the lock. Dropping that
-/// copy does nothing. Its values must not be used there: that is an access of [another process](super::Array#other-processes).
+/// copy does nothing. Its values must not be used there: that is an access of [another
+/// process](super::Array#other-processes).
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Array;

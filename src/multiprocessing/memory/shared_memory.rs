@@ -47,7 +47,8 @@ use crate::wire::descriptors::Descriptor;
 /// # Concurrent access
 /// Bytes are copied in and out; there are no references to them, so no access is undefined behaviour, whatever
 /// the other processes do. But a copy is not atomic. A read during a write may see old bytes beside new ones;
-/// only of memory without a name, eight bytes at a multiple of eight are read or written as one. Nor does a write wake any reader. So let
+/// only of memory without a name, eight bytes at a multiple of eight are read or written as one. Nor does a write wake
+/// any reader. So let
 /// the processes take turns: by the end of a task, a queue, an event or a lock. [`Value`](super::Value) and
 /// [`Array`](super::Array) have a lock.
 ///
