@@ -14,8 +14,7 @@
 //! - [`Unsent`] returns a value that was not sent: it is the type of [`PutError`] and [`SendError`].
 //! - [`Fd`] sends an open file to another process.
 //! - [`Listener`] and [`Client`] connect unrelated programs of the same user, by a path and a key. A
-//!   [`ListenerBuilder`]
-//!   configures a listener; a [`ConnectError`] says why there is no connection.
+//!   [`ListenerBuilder`] configures a listener; a [`ConnectError`] says why there is no connection.
 //! - [`Lock`], [`RLock`], [`RwLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize. Their guards are [`LockGuard`], [`RLockGuard`], [`RwLockReadGuard`], [`RwLockWriteGuard`] and
 //!   [`SemaphorePermit`]. A wait for a condition returns a [`WaitTimeoutResult`], and one at a barrier a
@@ -24,8 +23,7 @@
 //! - [`Value`] and [`Array`] share plain data with a lock, which a [`ValueGuard`] or an [`ArrayGuard`] holds.
 //! - [`Atomic`] shares an [`AtomicNumber`] without a lock: [`AtomicI8`], [`AtomicI16`], [`AtomicI32`], [`AtomicI64`],
 //!   [`AtomicIsize`], [`AtomicU8`], [`AtomicU16`], [`AtomicU32`], [`AtomicU64`] and [`AtomicUsize`]. [`AtomicBool`]
-//!   shares
-//!   a flag.
+//!   shares a flag.
 //!
 //! Each has async methods, and `blocking_` twins for threads and for tasks in worker processes. Each can be an
 //! argument of a task, an initializer or a [`Process`], an item of a [`Queue`], and a value sent through a
@@ -57,15 +55,12 @@
 //!
 //! # Turns
 //! Tasks of one process that wait for the same lock, permit or item take turns, and so do its threads. Between
-//! processes
-//! there is no queue: the first that finds the object free takes it.
+//! processes there is no queue: the first that finds the object free takes it.
 //!
 //! # Forks
 //! A process that is forked by other means than this crate has its parent's handles. It can use them by the methods
-//! that
-//! do not wait and by the `blocking_` methods. It does not hold what its parent holds: its copies of guards, permits
-//! and
-//! futures release and write nothing when they are dropped. It must not use a copied [`ArrayGuard`].
+//! that do not wait and by the `blocking_` methods. It does not hold what its parent holds: its copies of guards,
+//! permits and futures release and write nothing when they are dropped. It must not use a copied [`ArrayGuard`].
 //!
 //! # Hostile processes
 //! An object trusts every process that has it. A process that was taken over can keep a lock for as long as it lives,

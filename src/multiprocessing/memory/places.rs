@@ -1,6 +1,5 @@
 //! The memory of a [`Value`](super::Value): its lock and two places. One place has the value. A change is written to
-//! the
-//! other, which then becomes the current one by one store. So a killed process leaves the old value or the new one.
+//! the other, which then becomes the current one by one store. So a killed process leaves the old value or the new one.
 
 use std::io;
 use std::marker::PhantomData;

@@ -1,8 +1,6 @@
 //! [`Getter`]: the half of a queue that sees its end. Only putters hold the sending end of the queue's sockets. The
-//! kernel
-//! counts the copies of that end, in processes and in transit, so a getter sees when the last one is closed, however
-//! its
-//! process ended.
+//! kernel counts the copies of that end, in processes and in transit, so a getter sees when the last one is closed,
+//! however its process ended.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -6,14 +6,12 @@
 //!   [`done`] counts what is done and what is lost;
 //! - [`transfer`]: items in and out of it, in tasks and in threads;
 //! - this file: the queue; [`joinable`] and [`receipt`]: the queue that tasks can join; [`putter`] and [`getter`]: a
-//!   queue
-//!   whose end the getters see; [`error`]: the errors of a queue.
+//!   queue whose end the getters see; [`error`]: the errors of a queue.
 //!
 //! Three rules hold. Each change is made under the queue's lock and committed by one store of the state. The
-//! descriptors
-//! of an item are sent before the item, and dropped after it is taken. And a process enters an item among the holders
-//! before it takes it. So a process that is killed at any step leaves whole items, each counted once. The tests in
-//! [`cut_off`] cut each step off.
+//! descriptors of an item are sent before the item, and dropped after it is taken. And a process enters an item among
+//! the holders before it takes it. So a process that is killed at any step leaves whole items, each counted once. The
+//! tests in [`cut_off`] cut each step off.
 
 mod cut_off;
 mod done;

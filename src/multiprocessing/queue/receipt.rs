@@ -7,8 +7,7 @@ use super::holders::ItemPlace;
 use super::shared::SharedQueue;
 
 /// Names an item that was taken from a [`JoinableQueue`](super::JoinableQueue). It is plain data, which can be sent to
-/// another process in
-/// any way.
+/// another process in any way.
 ///
 /// Dropping it does nothing: the item stays unfinished until the process that has it ends.
 ///

@@ -1,8 +1,7 @@
 //! Locks and permits that survive the death of their holder. Reading order:
 //!
 //! - [`word`]: the word of a lock; [`slot`]: the word of a permit; [`readers`]: the words of a read-write lock. Each
-//!   file
-//!   draws the steps of its word;
+//!   file draws the steps of its word;
 //! - [`lock`]: a lock in shared memory, and waiting for a change of what it guards;
 //! - [`shared`]: memory and bell of one object, as they travel to another process;
 //! - [`permits`]: a semaphore's permits; [`collect`]: several of them at once;

@@ -1,8 +1,7 @@
 //! How a task or a thread waits until shared words have a wanted state, whichever process changes them. Reading order:
 //!
 //! - [`mark`]: whether any process waits; [`bell`]: wakes the waiters of all processes; [`changes`]: lets waiters tell
-//!   a
-//!   change from a ring that is meant for others;
+//!   a change from a ring that is meant for others;
 //! - [`waiter`] waits for a bell, or for the end of a process; without a descriptor, it [pauses](pause);
 //! - [`local`]: what a process does not share with its forks; [`runtimes`]: what exists once in each runtime;
 //! - [`turns`]: the tasks of a process in a line, if one change is for one of them; [`crowd`]: one of them listens for
