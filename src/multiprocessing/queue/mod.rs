@@ -10,10 +10,9 @@
 //!
 //! Three rules hold. Each change is made under the queue's lock and committed by one store of the state. The
 //! descriptors of an item are sent before the item, and dropped after it is taken. And a process enters an item among
-//! the holders before it takes it. So a process that is killed at any step leaves whole items, each counted once:
-//! `cut_off` tests it.
+//! the holders before it takes it. So a process that is killed at any step leaves whole items, each counted once. The
+//! tests in [`cut_off`] cut each step off.
 
-#[cfg(all(test, not(properties)))]
 mod cut_off;
 mod done;
 mod error;
