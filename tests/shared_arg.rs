@@ -85,7 +85,8 @@ async fn a_shared_argument_goes_wherever_an_argument_does(kind: Kind) {
     fn alone(text: SharedArg<String>) -> String {
         text.to_uppercase()
     }
-    fn inside(both: Vec<(SharedArg<String>, Option<SharedArg<Vec<f64>>>)>) -> (usize, f64) {
+    type Both = (SharedArg<String>, Option<SharedArg<Vec<f64>>>);
+    fn inside(both: Vec<Both>) -> (usize, f64) {
         let (text, numbers) = &both[0];
         let sum = |numbers: &SharedArg<Vec<f64>>| numbers.iter().sum();
         (text.len(), numbers.as_ref().map_or(0.0, sum))
