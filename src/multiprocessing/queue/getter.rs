@@ -12,12 +12,12 @@ use crate::executor::data::Data;
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::waiting::driver::InTask;
 
-/// The half of a [`Queue`] that takes items. [`Queue::split`] returns it.
+/// The half of a [`Queue`](super::Queue) that takes items. [`Queue::split`](super::Queue::split) returns it.
 ///
-/// Once no process has a [`Putter`] or a [`Queue`] for it, and all items are taken, [`get`](Self::get) returns an error
-/// with `is_closed()`. A putter counts until it is dropped, or its process ends or is killed. A putter in transit to a
-/// process counts, too. A pool keeps a putter that is an argument until the task starts, or, if the task may be
-/// retried, until it has an outcome.
+/// Once no process has a [`Putter`](super::Putter) or a [`Queue`](super::Queue) for it, and all items are taken,
+/// [`get`](Self::get) returns an error with `is_closed()`. A putter counts until it is dropped, or its process ends or
+/// is killed. A putter in transit to a process counts, too. A pool keeps a putter that is an argument until the task
+/// starts, or, if the task may be retried, until it has an outcome.
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::{Putter, Queue};
@@ -76,10 +76,11 @@ impl<T: Data> Getter<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_closed()` if the queue is closed or has no putter any more, and is empty. Otherwise like [`Queue::get`].
+    /// `is_closed()` if the queue is closed or has no putter any more, and is empty. Otherwise like
+    /// [`Queue::get`](super::Queue::get).
     ///
     /// # Panics
-    /// Like [`Queue::get`].
+    /// Like [`Queue::get`](super::Queue::get).
     ///
     /// # Cancel safety
     /// Cancel safe: a dropped future has taken no item.
@@ -99,7 +100,7 @@ impl<T: Data> Getter<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_closed()` like [`get`](Self::get). Otherwise like [`Queue::try_get`].
+    /// `is_closed()` like [`get`](Self::get). Otherwise like [`Queue::try_get`](super::Queue::try_get).
     pub fn try_get(&self) -> Result<T, QueueError> {
         self.shared.try_get_item()
     }
@@ -136,7 +137,7 @@ impl<T: Data> Getter<T> {
 }
 
 impl<T> Getter<T> {
-    /// Closes the queue and drops its items, like [`Queue::close_now`]. Later puts fail.
+    /// Closes the queue and drops its items, like [`Queue::close_now`](super::Queue::close_now). Later puts fail.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Queue;
@@ -151,7 +152,7 @@ impl<T> Getter<T> {
     /// ```
     ///
     /// # Panics
-    /// Like [`Queue::close`].
+    /// Like [`Queue::close`](super::Queue::close).
     ///
     /// # Cancel safety
     /// Cancel safe: a dropped future has closed the queue or not.
@@ -162,7 +163,7 @@ impl<T> Getter<T> {
         closed.await
     }
 
-    /// Closes the queue and drops its items. Like [`Queue::blocking_close_now`].
+    /// Closes the queue and drops its items. Like [`Queue::blocking_close_now`](super::Queue::blocking_close_now).
     ///
     /// # Panics
     /// On a thread that drives async code.
