@@ -192,12 +192,8 @@ fn a_file_system_that_is_missing_is_named_with_what_to_do() {
         &["without=/proc"],
         Says(PROCESSES_AND_NAMES, &["/proc", "mount -t proc"]),
     );
-    // Only the fork server of processes, and what has closed its streams, needs it.
-    let attempts = &[
-        "named SharedMemory",
-        "ForkServer process",
-        "standard streams",
-    ];
+    // Only what has closed its standard streams needs `/dev/null`.
+    let attempts = &["named SharedMemory", "standard streams"];
     check(&["without=/dev"], Says(attempts, &["/dev/", "mount"]));
     let what = &["/dev/shm", "Read-only file system", "mount -t tmpfs"];
     check(&["read-only=/dev/shm"], Says(&["named SharedMemory"], what));
