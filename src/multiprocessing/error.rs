@@ -30,7 +30,7 @@ pub(super) enum TransferCause {
     Damaged,
 }
 
-/// What carries values, and what its users call that.
+/// The names of an object and its values in error texts.
 pub(super) struct Words {
     pub(super) object: &'static str,
     pub(super) value: &'static str,

@@ -37,10 +37,12 @@ use crate::wire::descriptors::Descriptor;
 /// let address = listener.local_addr()?;
 /// let listener = Fd::from(listener);
 /// let workers = [(); 2].map(|()| listener.try_clone().map(|listener| pool.submit(serve, listener)));
-/// for worker in workers {
+/// for _ in 0..2 {
 ///     let mut text = String::new();
-///     TcpStream::connect(address)?.read_to_string(&mut text)?;
+///     TcpStream::connect(address)?.read_to_string(&mut text)?; // Either of them accepts it.
 ///     assert_eq!(text, "hello");
+/// }
+/// for worker in workers {
 ///     worker?.await?;
 /// }
 /// # Ok(()) }

@@ -1,11 +1,12 @@
-//! What every handle to a shared object has: a clone is the same object, it shows itself, and it travels to another
-//! process.
+//! What every handle to a shared object has: a clone refers to the same object, `Debug` shows its state, and it travels
+//! to another process.
 
-/// Implements `Serialize` and `Deserialize` for a handle, and what else it is given: `Clone` and `Debug`.
+/// Implements `Serialize` and `Deserialize` for a handle, and on request `Clone` and `Debug`.
 ///
-/// - `sends` is what travels: descriptors, which are an error anywhere but on the way to a process.
-/// - `receives` makes a handle of what arrives. Only this wants the bounds of the parameters.
-/// - `clones` names all fields. A handle with parameters has it: a derived `Clone` would want clones of them.
+/// - `sends` is what travels: descriptors, which are an error except on the way to a process.
+/// - `receives` creates a handle from what arrives. Only this needs the bounds of the parameters.
+/// - `clones` names all fields. A handle with parameters has it, because a derived `Clone` would require the parameters
+///   to be `Clone`.
 /// - `shows` must not wait.
 macro_rules! shared_handle {
     (
@@ -43,7 +44,7 @@ macro_rules! shared_handle {
 
     (@clone $name:ident [$($param:ident),*] $handle:ident []) => {};
     (@clone $name:ident [$($param:ident),*] $handle:ident [$($part:tt),+]) => {
-        /// A handle of the same object.
+        /// A handle to the same object.
         impl<$($param),*> Clone for $name<$($param),*> {
             fn clone(&self) -> Self {
                 let $handle = self;

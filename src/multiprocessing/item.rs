@@ -1,5 +1,5 @@
-//! An item in transit: encoded and not yet sent, or received and not yet decoded. Both happen without any lock,
-//! since they run the user's code.
+//! An item in transit: encoded and not yet sent, or received and not yet decoded. Encoding and decoding run user code,
+//! so both happen without any lock.
 
 use std::cell::Cell;
 
@@ -12,7 +12,8 @@ use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
 
-/// The most bytes that an item may encode to. It bounds what a process that sends without end costs its receiver.
+/// The most bytes that an item may encode to. Limits the memory that a process that sends without end costs its
+/// receiver.
 pub(super) const LARGEST_ITEM: usize = 1 << 30;
 
 /// The size of the largest buffer that is kept.
@@ -34,10 +35,10 @@ fn keep_spare(mut buffer: Vec<u8>) {
     }
 }
 
-/// An encoded item. It borrows the bytes of an item that travels as it lies in memory. So the item stays with its
-/// owner, and need not be handed back if it is not sent.
+/// An encoded item. It borrows the bytes of an item that is sent as it is in memory. So its owner keeps the item, which
+/// need not be returned if it is not sent.
 pub(super) struct OutgoingItem<'a> {
-    /// The head, and after it the value, unless that is bulk.
+    /// The head, followed by the value unless the value is bulk.
     encoded: Vec<u8>,
     bulk: Option<BulkBytes<'a>>,
     pub(super) head: ValueHead,
@@ -73,12 +74,12 @@ impl<'a> OutgoingItem<'a> {
         Ok(outgoing)
     }
 
-    /// Prepares it for sending. An item of `large` bytes or more goes into a file of its own. An error leaves
-    /// it unchanged.
+    /// Prepares the item for sending. An item of `large` bytes or more goes into a file of its own. On an error the
+    /// item is unchanged.
     pub(super) fn pack(&mut self, large: usize) -> Result<(), TransferCause> {
         let is_large = self.head.len >= large;
         self.fits_with(is_large.into())?;
-        // Without a file, the bytes go the way of small ones.
+        // Without a file, the bytes are sent like those of small items.
         if is_large && let Ok(file) = sys::file_of(self.head.len, [self.value()].into_iter()) {
             self.beside.push(file.into());
             self.is_in_file = true;
@@ -86,7 +87,7 @@ impl<'a> OutgoingItem<'a> {
         Ok(())
     }
 
-    /// Whether it is not too large, and its descriptors can travel together with `others` more.
+    /// Fails if the item is too large, or if its descriptors cannot travel together with `others` more.
     pub(super) fn fits_with(&self, others: usize) -> Result<(), TransferCause> {
         if self.head.len > LARGEST_ITEM {
             let what = format!(
@@ -115,14 +116,14 @@ impl<'a> OutgoingItem<'a> {
         }
     }
 
-    /// The head, with the value unless that is bulk.
+    /// The head, followed by the value unless the value is bulk.
     pub(super) fn front(&self) -> &[u8] {
         &self.encoded
     }
 }
 
 impl OutgoingItem<'static> {
-    /// Encodes an item that is not handed back.
+    /// Encodes an item that need not be returned.
     pub(super) fn owned<T: Data>(item: T) -> Result<Self, CodecError> {
         match codec::bulk_to_bytes(item) {
             Ok(bytes) => {

@@ -1,25 +1,24 @@
-//! The objects that this process has. An object that arrives again is recognised: it becomes another handle of the
-//! known object, and the received descriptors are closed. So it costs no second descriptor or mapping, and what a
-//! process keeps beside an object, for example the line of its waiting tasks, exists once.
+//! The objects that this process has. An object that arrives again is recognised: it becomes another handle to the
+//! known object, and the received descriptors are closed. So it costs no second descriptor or mapping. It also means
+//! that what a process keeps for an object, for example the line of its waiting tasks, exists only once.
 //!
 //! An object is recognised by its parts, as the system identifies them, and all of them must be the same. Another
-//! process may send one part of a known object beside a foreign one: a lock's memory with a bell that no other process
-//! hears. That becomes a different object here, and does not affect the real one, even if it arrives first.
+//! process may send one part of a known object together with a foreign one: a lock's memory with a bell that no other
+//! process hears. That becomes a different object here, and does not affect the real one, even if it arrives first.
 //!
 //! An identity is valid while the part is open, and a known object keeps its parts open. So the entry of a living
-//! object is right, and the entry of a dropped one is replaced or swept.
+//! object is correct. The entry of a dropped one is replaced or swept.
 //!
-//! Identifying a file costs one system call, and identifying an eventfd a look into `/proc`. So the file comes first,
-//! and the other parts are identified when a file arrives again.
+//! Identifying a file costs one system call, and identifying an eventfd a read from `/proc`. So the file is compared
+//! first, and the other parts are identified only when a file arrives again.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
-use std::thread;
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::sys::{self, AsFd, FileIdentity};
 
-/// A part of an object, as the system identifies it, or what the object's sender says of it.
+/// A part of an object, as the system or the object's sender identifies it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     File(FileIdentity),
@@ -30,7 +29,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// A file in memory. Any other file may wait for a process that serves it.
+    /// A file in memory. Reading any other file may block on a process that serves it.
     pub(crate) fn file(file: impl AsFd) -> Option<Self> {
         sys::file_identity(file).ok().map(Self::File)
     }
@@ -48,7 +47,7 @@ impl Part {
 /// The known objects, by their type and their first part.
 struct Known {
     objects: BTreeMap<(TypeId, Part), Vec<KnownObject>>,
-    /// The number of objects, dropped ones included, and that at which those are removed.
+    /// The number of objects, including dropped ones, and the number at which dropped ones are removed.
     count: usize,
     most: usize,
 }
@@ -65,23 +64,8 @@ static KNOWN: Mutex<Known> = Mutex::new(Known {
     most: FEW,
 });
 
-/// Fewer entries are not worth a sweep.
+/// A sweep of fewer entries is not worth its cost.
 const FEW: usize = 64;
-
-/// How often a thread looks for the free lock. A process that was forked while another thread held it never finds it
-/// free, and recognises no object.
-const TRIES: usize = 1000;
-
-fn soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    for _ in 0..TRIES {
-        match mutex.try_lock() {
-            Ok(held) => return Some(held),
-            Err(TryLockError::Poisoned(held)) => return Some(held.into_inner()),
-            Err(TryLockError::WouldBlock) => thread::yield_now(),
-        }
-    }
-    None
-}
 
 /// Returns the known object of this type with these parts, or else makes `new` known. Without a first part, none is
 /// recognised.
@@ -93,7 +77,8 @@ pub(crate) fn recognised<T: Any + Send + Sync>(
     let new = Arc::new(new);
     let Some(first) = first else { return new };
     // `new`, if it is not needed, is dropped after the lock is released: that closes its descriptors.
-    let found = soon(&KNOWN).and_then(|mut known| known.of(first, others, &new));
+    // A process that was forked while another thread held the lock never gets it, and recognises no object.
+    let found = sys::lock_soon(&KNOWN).and_then(|mut known| known.of(first, others, &new));
     found.unwrap_or(new)
 }
 
@@ -111,7 +96,7 @@ impl Known {
             for known in alike.iter_mut() {
                 let object = known.object.upgrade();
                 let Some(object) = object.and_then(|object| object.downcast::<T>().ok()) else {
-                    continue; // It is dropped.
+                    continue; // The object was dropped.
                 };
                 if known.others.is_none() {
                     known.others = others(&object);
@@ -133,7 +118,8 @@ impl Known {
         None
     }
 
-    /// Removes the dropped objects. As many new ones follow before the next sweep as are left, so each costs little.
+    /// Removes the dropped objects. The next sweep follows only when as many objects are added as remain now, so the
+    /// cost per object is small.
     fn sweep(&mut self) {
         self.objects.retain(|_, alike| {
             alike.retain(|known| known.object.strong_count() > 0);
@@ -146,6 +132,8 @@ impl Known {
 
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     /// An object in a test: its first part, and the others.
@@ -168,7 +156,11 @@ mod tests {
             assert!(Arc::ptr_eq(&thing(1, Some("a")), &first));
             assert!(Arc::ptr_eq(&thing(1, Some("b")), &other));
             assert_eq!(*thing(2, Some("a")), Thing(2, Some("a")));
-            assert_eq!(*thing(1, None), Thing(1, None), "it cannot be identified");
+            assert_eq!(
+                *thing(1, None),
+                Thing(1, None),
+                "a thing without a first part is not recognised"
+            );
         }
         assert_eq!(
             *recognised(5_u8, Some(Part::Size(1)), |_| Some(Vec::new())),
@@ -176,7 +168,7 @@ mod tests {
         );
         let weak = Arc::downgrade(&first);
         drop(first);
-        assert!(weak.upgrade().is_none(), "it is not kept");
+        assert!(weak.upgrade().is_none(), "the object is not kept");
         assert_eq!(*thing(1, Some("a")), Thing(1, Some("a")));
     }
 
@@ -210,14 +202,6 @@ mod tests {
             });
             assert!(Arc::ptr_eq(&found[0], &found[1]));
         }
-    }
-
-    /// As in a process that was forked while another thread of its parent held the lock.
-    #[test]
-    fn a_lock_that_is_never_released_is_not_waited_for() {
-        let mutex = Mutex::new(());
-        let _held = mutex.lock().expect("it is free");
-        assert!(soon(&mutex).is_none());
     }
 
     #[test]

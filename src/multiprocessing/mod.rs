@@ -20,7 +20,7 @@
 //!   [`SemaphorePermit`]. A wait for a condition returns a [`WaitTimeoutResult`], and one at a barrier a
 //!   [`BarrierWaitResult`] or [`BrokenBarrier`].
 //! - [`SharedMemory`] shares bytes.
-//! - [`Value`] and [`Array`] share plain data with a lock, which a [`ValueGuard`] or an [`ArrayGuard`] holds.
+//! - [`Value`] and [`Array`] share [`PlainData`] with a lock, which a [`ValueGuard`] or an [`ArrayGuard`] holds.
 //! - [`Atomic`] shares an [`AtomicNumber`] without a lock: [`AtomicI8`], [`AtomicI16`], [`AtomicI32`], [`AtomicI64`],
 //!   [`AtomicIsize`], [`AtomicU8`], [`AtomicU16`], [`AtomicU32`], [`AtomicU64`] and [`AtomicUsize`]. [`AtomicBool`]
 //!   shares a flag.
@@ -49,7 +49,7 @@
 //!
 //! There is no helper process, no server and, unless you choose one, no name. An object is memory and a few
 //! descriptors, which travel with it and which the kernel counts. A process that receives an object again has one more
-//! handle of the same object, and no more descriptors. The object is freed when the last process that has it drops it
+//! handle to the same object, and no more descriptors. The object is freed when the last process that has it drops it
 //! or ends. A killed process never keeps a lock, a permit or a place: the waiters watch the holders.
 //!
 //! # Turns
@@ -59,8 +59,9 @@
 //! A `blocking_` method panics on a thread that drives async code, even if it need not wait. A task in a worker process
 //! runs on a thread that may block.
 //!
-//! One task of a runtime may listen for all that wait for the same object. So poll a future that has started to wait,
-//! or drop it: as with tokio's `Mutex`, one that is kept and not polled may hold up the others of its runtime.
+//! One task of a runtime may listen for all tasks that wait for the same object. So poll a future that has started to
+//! wait, or drop it: as with tokio's `Mutex`, a future that is kept and not polled may hold up the others of its
+//! runtime.
 //!
 //! # Forks
 //! A process that is forked by other means than this crate has its parent's handles. It can use them by the `blocking_`
@@ -93,8 +94,8 @@
 
 // Reading order: `known` (recognises an object that arrives again), `waiting` (wakes and waits across processes),
 // `robust` (locks and permits that survive the death of their holder), `handle` (what every handle has), `locks`,
-// `error` (why a value was not carried), `item` (an encoded item in transit), `queue`, `pipe`, `listener` (pipes by a
-// path), `fd` (open files), `memory`, `process`. Each folder's `mod.rs` has its rules. A folder imports only folders
+// `error` (why a value was not transferred), `item` (an encoded item in transit), `queue`, `pipe`, `listener` (pipes by
+// a path), `fd` (open files), `memory`, `process`. Each folder's `mod.rs` has its rules. A folder imports only folders
 // before it.
 
 mod error;
@@ -123,8 +124,8 @@ pub use self::locks::{
 };
 pub use self::memory::{
     Array, ArrayGuard, Atomic, AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize,
-    AtomicNumber, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, SharedMemory, Value,
-    ValueGuard,
+    AtomicNumber, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, PlainData, SharedMemory,
+    Value, ValueGuard,
 };
 pub use self::pipe::{Connection, ConnectionError, SendError, pipe};
 pub use self::process::{

@@ -1,4 +1,4 @@
-//! Tasks wait for each other. Each round is an object of its own, so a waiter always learns the outcome of its own
+//! Tasks wait for each other. Each round is a separate object, so a waiter always receives the outcome of its own
 //! round.
 
 use std::error::Error;
@@ -35,7 +35,7 @@ pub struct Barrier {
 
 struct CurrentRound {
     round: Arc<BarrierRound>,
-    /// The parties that wait in it. 0 if it has ended.
+    /// The parties that wait in the round. 0 if it has ended.
     waiting: usize,
 }
 
@@ -101,10 +101,10 @@ impl Barrier {
     /// The barrier is broken, or breaks during the wait.
     ///
     /// # Cancel safety
-    /// Dropping the future takes this party's arrival back, unless the others have passed by then.
+    /// Dropping the future takes this party's arrival back, unless the others have already passed.
     pub async fn wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
         let arrival = self.arrive();
-        // A `Notify` alone lets no other task run.
+        // Waiting on a `Notify` alone would let no other task run.
         cooperative(async {
             let arrival = match arrival {
                 Ok(arrival) => arrival,
@@ -176,7 +176,7 @@ impl Barrier {
         current.waiting = 0;
         let round = current.round.clone();
         let is_first = round.end(Err(BrokenBarrier));
-        drop(current); // A waker is foreign code.
+        drop(current); // A waker is code of another crate.
         if is_first {
             round.ended.notify_waiters();
         }
@@ -229,7 +229,7 @@ impl Barrier {
         self.current().round.is_broken()
     }
 
-    /// Counts the caller. `Err` if its wait is over: it is the last party, or the barrier is broken.
+    /// Counts the caller. `Err` if its wait is already over: it is the last party, or the barrier is broken.
     fn arrive(&self) -> Result<Arrival<'_>, Result<BarrierWaitResult, BrokenBarrier>> {
         let mut current = self.current();
         if current.round.is_broken() {
@@ -244,7 +244,7 @@ impl Barrier {
         }
         let round = current.next();
         round.end(Ok(()));
-        drop(current); // A waker is foreign code.
+        drop(current); // A waker is code of another crate.
         round.ended.notify_waiters();
         Err(Ok(BarrierWaitResult { is_leader: true }))
     }
@@ -282,7 +282,7 @@ struct Arrival<'a> {
 impl Arrival<'_> {
     async fn outcome(self) -> Result<(), BrokenBarrier> {
         loop {
-            // From here on, it receives the end of the round. An earlier end has stored the outcome first.
+            // From here on it receives the end of the round. If the round ended earlier, the outcome is already stored.
             let ended = self.round.ended.notified();
             if let Some(outcome) = self.round.outcome.get() {
                 return *outcome;
@@ -297,7 +297,7 @@ impl Drop for Arrival<'_> {
         if self.round.outcome.get().is_some() {
             return;
         }
-        // Under the lock: the round may end at this moment.
+        // Under the lock, because the round may end right now.
         let mut current = self.barrier.current();
         if self.round.outcome.get().is_none() && Arc::ptr_eq(&current.round, &self.round) {
             current.waiting -= 1;

@@ -1,4 +1,4 @@
-//! Waits for a future on a thread that may block. Meanwhile the thread is marked: it polls this future only.
+//! Waits for a future on a thread that may block. Meanwhile the thread is marked as polling only this future.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ pub(super) enum Blocking {
     No,
     /// Until the future is ready.
     Forever,
-    /// Until some time.
+    /// Until a point in time.
     Bounded,
 }
 
@@ -62,12 +62,12 @@ pub(super) fn block_on_until<F: Future>(future: F, end: Option<Instant>) -> Opti
     block::block_on_until(future, end)
 }
 
-/// The end of a wait that begins now. `None` if that is beyond the range of the clock.
+/// The end of a wait that begins now. `None` if it is beyond the range of the clock.
 pub(super) fn end_of(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
-/// The previous value; restores it, also after a panic.
+/// The previous value, restored on drop, also after a panic.
 struct Outer(Blocking);
 
 impl Drop for Outer {

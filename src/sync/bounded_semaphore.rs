@@ -177,7 +177,7 @@ impl BoundedSemaphore {
             });
         };
         *forgotten = left;
-        drop(forgotten); // A waker is foreign code.
+        drop(forgotten); // A waker is code of another crate.
         self.0.free.add_permits(permits);
         Ok(())
     }
@@ -200,7 +200,7 @@ impl BoundedSemaphore {
         self.permit(number as usize)
     }
 
-    /// The caller has taken the permits.
+    /// Creates the permit of a caller that has taken `number` permits.
     fn permit(&self, number: usize) -> BoundedPermit {
         let permits = self.0.clone();
         BoundedPermit { permits, number }

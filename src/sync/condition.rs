@@ -46,14 +46,14 @@ pub struct Condition {
 #[derive(Debug)]
 struct Waiters {
     last_number: u64,
-    /// By number: the lowest has waited longest.
+    /// The waiters by number: the lowest number has waited longest.
     waiting: BTreeMap<u64, oneshot::Sender<Notification>>,
 }
 
 /// How a waiter was notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notification {
-    /// By `notify` or `notify_one`: a waiter that cannot use it passes it on to the next.
+    /// By `notify` or `notify_one`. A waiter that cannot use the notification passes it on to the next one.
     One,
     All,
 }
@@ -159,7 +159,7 @@ impl Condition {
         async move {
             let mut guard = guard;
             if condition(&mut guard) {
-                consume_budget().await; // A loop that never has to wait lets other tasks run.
+                consume_budget().await; // Lets other tasks run if the loop never waits.
                 return guard;
             }
             loop {
@@ -374,7 +374,7 @@ impl Condition {
                 let Some((_, waiter)) = self.waiters().waiting.pop_first() else {
                     return;
                 };
-                // A waiter that is dropped at this moment does not receive it: try the next one.
+                // A waiter that is dropped right now does not receive it: try the next one.
                 if waiter.send(Notification::One).is_ok() {
                     break;
                 }
@@ -411,9 +411,9 @@ impl Condition {
     ) -> (LockGuard<'a, T>, WaitTimeoutResult) {
         let (lock, mut waiter) = self.begin_wait(guard);
         match end {
-            // The result is that of the waiter: a notification may arrive at the end.
+            // The result comes from the waiter, because a notification may arrive at the end of the time.
             Some(end) => drop(time::timeout_at(end, waiter.wait_for_call()).await),
-            None => waiter.wait_for_call().await, // The end is beyond the range of the clock.
+            None => waiter.wait_for_call().await, // The deadline is beyond the range of the clock.
         }
         let result = waiter.end();
         let guard = lock.lock_at(place).await;
@@ -437,7 +437,7 @@ impl Condition {
         (guard, result)
     }
 
-    /// Enlists first, then releases the lock: no notification after that is missed.
+    /// Registers first, then releases the lock: no notification after that is missed.
     fn begin_wait<'a, T>(&self, guard: LockGuard<'a, T>) -> (&'a Lock<T>, Waiter<'_>) {
         (LockGuard::lock(&guard), self.enlist())
     }
@@ -466,7 +466,7 @@ fn async_end_of(timeout: Duration) -> Option<time::Instant> {
     time::Instant::now().checked_add(timeout)
 }
 
-/// A waiting task. If it is dropped with a notification that it cannot use, the next waiter gets that.
+/// A waiting task. If it is dropped with a notification that it cannot use, the next waiter receives that.
 struct Waiter<'a> {
     condition: &'a Condition,
     number: u64,
@@ -480,10 +480,10 @@ impl Waiter<'_> {
         self.call = (&mut self.receiver).await.ok();
     }
 
-    /// Ends the wait: later notifications are for others. Says whether there was none.
+    /// Ends the wait: later notifications are for others. Returns whether there was no notification.
     fn end(&mut self) -> WaitTimeoutResult {
         let enlisted = self.condition.waiters().waiting.remove(&self.number);
-        drop(enlisted); // Not under the lock: this may wake a task.
+        drop(enlisted); // Dropped without the lock, because this may wake a task.
         // A concurrent `notify` either finds the channel closed, or its message is read here.
         self.receiver.close();
         self.call = self.call.or_else(|| self.receiver.try_recv().ok());

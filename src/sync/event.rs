@@ -98,17 +98,17 @@ impl Event {
     /// ```
     ///
     /// # Cancel safety
-    /// Dropping the future has no effect on the event; call it again to wait on. Between the two calls nothing
-    /// is observed: if the event is set and cleared meanwhile, the second call waits.
+    /// Dropping the future has no effect on the event; call it again to continue the wait. It observes nothing between
+    /// the two calls: if the event is set and cleared meanwhile, the second call waits.
     pub async fn wait(&self) {
-        // From here on it receives each `set`. An earlier one has stored the flag first.
+        // From here on it receives each `set`. A `set` before that has already stored the flag.
         let happened = self.happened.notified();
         let wait = async {
             if !self.is_set() {
                 happened.await;
             }
         };
-        cooperative(wait).await; // A `Notify` alone lets no other task run.
+        cooperative(wait).await; // Waiting on a `Notify` alone would let no other task run.
     }
 
     /// Like [`wait`](Self::wait), for a thread that may block.

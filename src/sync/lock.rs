@@ -39,7 +39,7 @@ use super::deadlock::{Attempt, CodePlace, Hold, Tag};
 /// ```
 pub struct Lock<T> {
     tag: Tag,
-    /// In an `Arc` for the owned guards.
+    /// In an `Arc`, for the owned guards.
     value: Arc<Mutex<T>>,
 }
 
@@ -304,7 +304,7 @@ impl<T: fmt::Debug> fmt::Debug for Lock<T> {
         let mut lock = f.debug_struct("Lock");
         match self.value.try_lock() {
             Ok(value) => lock.field("value", &*value).finish(),
-            Err(_) => lock.finish_non_exhaustive(), // It is held.
+            Err(_) => lock.finish_non_exhaustive(), // The lock is held.
         }
     }
 }

@@ -10,7 +10,7 @@ use super::block::{Blocking, blocking};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LockOwner {
-    /// Tokio never uses an id twice.
+    /// A tokio task. Tokio never uses an id twice.
     Task(task::Id),
     Thread(ThreadId),
 }
@@ -47,7 +47,7 @@ impl fmt::Display for LockOwner {
         match self {
             Self::Task(id) => write!(f, "task {id}"),
             Self::Thread(id) => {
-                // `ThreadId(1)`: there is no other stable way to read its number.
+                // Formatted as `ThreadId(1)`: there is no other stable way to read its number.
                 let id = format!("{id:?}");
                 let number: String = id.chars().filter(char::is_ascii_digit).collect();
                 write!(f, "thread {number}")
@@ -64,7 +64,10 @@ mod tests {
     #[tokio::test]
     async fn a_task_is_an_owner_and_so_is_a_thread_outside_of_tasks() {
         let test = LockOwner::current();
-        assert!(matches!(test, LockOwner::Thread(_)), "it is blocked on");
+        assert!(
+            matches!(test, LockOwner::Thread(_)),
+            "the test is blocked on, not spawned"
+        );
         assert_eq!(LockOwner::known(), Some(test));
         assert!(test.is_current());
         let task = tokio::spawn(async { (task::id(), LockOwner::current()) });
@@ -75,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn where_others_may_have_tasks_nobody_is_known_unless_the_thread_is_blocked() {
+    fn no_owner_is_known_where_others_may_have_tasks_unless_the_thread_is_blocked() {
         assert_eq!(LockOwner::known(), None);
         let owner = block_on(async { LockOwner::known() });
         assert_eq!(owner, Some(LockOwner::current()));

@@ -17,8 +17,8 @@ use super::owner::LockOwner;
 /// A lock around a value, for one task at a time. The task that holds it may take it again. The lock is free
 /// once all guards are dropped.
 ///
-/// So a function that holds the lock can call another one that takes it too. The guards give shared access
-/// only: for a value that changes, use a cell inside, for example an atomic.
+/// So a function that holds the lock can call another one that takes it too. The guards give shared access only: for a
+/// value that changes, use a type with interior mutability, for example an atomic.
 ///
 /// The owner is the tokio task that took the lock, or the thread outside of tasks. Thus branches of one task
 /// (`join!`, `select!`) do not exclude each other. Neither do tasks that an executor other than tokio runs on
@@ -100,9 +100,9 @@ impl<T> RLock<T> {
     pub fn lock(&self) -> impl Future<Output = RLockGuard<'_, T>> {
         let mut attempt = Attempt::new(&self.tag, Location::caller());
         async move {
-            // The owner is known when the future is polled: one task may create it for another.
+            // The owner is determined when the future is polled, because one task may create it for another.
             if let Some(guard) = self.lock_again() {
-                consume_budget().await; // A loop that takes it again lets other tasks run.
+                consume_budget().await; // Lets other tasks run if a loop takes the lock again.
                 return guard;
             }
             let turn = attempt.watch(self.turn.acquire()).await;
@@ -182,7 +182,7 @@ impl<T> RLock<T> {
         self.value
     }
 
-    /// One more guard, if the caller holds the lock. No other task can change whether it does.
+    /// Another guard, if the caller holds the lock. No other task can change whether it does.
     fn lock_again(&self) -> Option<RLockGuard<'_, T>> {
         let mut holder = self.holder();
         let holder = holder.as_mut()?;
@@ -192,7 +192,7 @@ impl<T> RLock<T> {
         })
     }
 
-    /// The caller has taken the permit of `turn`.
+    /// Creates the first guard of a caller that has taken the permit of `turn`.
     fn begin(&self, attempt: &Attempt<'_>) -> RLockGuard<'_, T> {
         *self.holder() = Some(Holder {
             owner: LockOwner::current(),

@@ -57,7 +57,7 @@ impl<T: Send + 'static> Timer<T> {
             let end = async {
                 match end {
                     Some(end) => sleep_until(end).await,
-                    None => pending().await, // The instant is beyond the range of the clock.
+                    None => pending().await, // The end of the delay is beyond the range of the clock.
                 }
             };
             tokio::select! {
@@ -65,7 +65,7 @@ impl<T: Send + 'static> Timer<T> {
                 Ok(()) = &mut cancelled => return None, // `Err`: the timer was dropped.
                 () = end => {}
             }
-            // From here on `cancel` returns false. A message sent before is already in the channel.
+            // From here on `cancel` returns false. A message that was sent before is already in the channel.
             cancelled.close();
             match cancelled.try_recv() {
                 Ok(()) => None,
@@ -79,7 +79,7 @@ impl<T: Send + 'static> Timer<T> {
     }
 
     /// Cancels the timer, so that its future never runs. Returns false if the future has started, or the timer is
-    /// cancelled already.
+    /// already cancelled.
     ///
     /// ```
     /// use std::time::Duration;
@@ -126,7 +126,7 @@ impl<T: Send + 'static> Timer<T> {
     /// The future panicked, or the runtime has ended.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the timer, which runs on.
+    /// Dropping the future drops the timer, which continues.
     pub async fn join(self) -> Result<Option<T>, JoinError> {
         self.task.await
     }

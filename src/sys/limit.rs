@@ -1,17 +1,18 @@
-//! What a process may use, on every platform. How the system enforces it is the platform's.
+//! What a process may use, on every platform. Each platform enforces it in its own way.
 
-/// One limit that a process can set for itself, soft and hard, so that it cannot lift it again.
+/// A limit that a process can set for itself. Both the soft and the hard limit are set, so that it cannot be raised
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// Bytes of address space.
     AddressSpace,
-    /// Seconds of processor time, at whose end comes SIGXCPU; a second later comes SIGKILL.
+    /// Seconds of processor time. At the limit the process gets SIGXCPU, and a second later SIGKILL.
     CpuTime,
     /// Open descriptors.
     OpenFiles,
     /// Bytes of a core dump.
     CoreSize,
-    /// What is added to the niceness of 0: from -20 to 19.
+    /// What is added to a niceness of 0: from -20 to 19.
     Nice,
 }
 

@@ -1,10 +1,10 @@
-//! What the operating system gives, and the only unsafe code besides `function`. Nothing in here
-//! knows of executors.
+//! The functions of the operating system, and the only unsafe code besides `function`. This module knows nothing about
+//! executors.
 //!
-//! There is one folder a platform. Each exports the same names with the same signatures, so the code
-//! above `sys` compiles on every target and has no `#[cfg]` of its own. Reading order in `linux`: `image`,
-//! `process`, `fork`, `stdio`, `memory`, `reserve`, `segment`, `limits`. `other` is for the targets on
-//! which this crate starts no processes yet: it says so in every error. Without the feature `process`,
+//! Each platform has a folder. Each exports the same names with the same signatures, so the code above `sys` compiles
+//! on every target and has no `#[cfg]` of its own. Reading order in `linux`: `image`, `process`, `fork`, `stdio`,
+//! `memory`, `reserve`, `segment`, `limits`. `other` is for the targets on which this crate starts no processes yet: it
+//! says so in every error. Without the feature `process`, `no_process` replaces both.
 //! `no_process` stands for both.
 
 /// Runs a test in a process of its own.
@@ -13,7 +13,7 @@
 pub(crate) mod again;
 #[expect(
     unsafe_code,
-    reason = "this is where it lives; each block says why it is sound"
+    reason = "unsafe code belongs here; each block says why it is sound"
 )]
 mod lifetime;
 #[cfg(feature = "process")]
@@ -21,18 +21,24 @@ mod limit;
 #[cfg(all(feature = "process", target_os = "linux"))]
 #[expect(
     unsafe_code,
-    reason = "this is where it lives; each block says why it is sound"
+    reason = "unsafe code belongs here; each block says why it is sound"
 )]
 #[cfg_attr(
     not(feature = "multiprocessing"),
     allow(
         dead_code,
         unused_imports,
-        reason = "a platform offers one set of names, whatever the features"
+        reason = "a platform exports the same names with all features"
     )
 )]
 mod linux;
-/// Stands for `linux::isolation` where that does not exist.
+#[cfg(feature = "process")]
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(dead_code, unused_imports, reason = "as above")
+)]
+mod lock_soon;
+/// Replaces `linux::isolation` where that does not exist.
 #[cfg(all(
     feature = "process",
     not(all(
@@ -54,7 +60,7 @@ mod no_process;
     allow(
         dead_code,
         unused_imports,
-        reason = "a platform offers one set of names, whatever the features"
+        reason = "a platform exports the same names with all features"
     )
 )]
 mod other;
@@ -73,6 +79,12 @@ pub(crate) use limit::Limit;
     allow(unused_imports, reason = "as above")
 )]
 pub(crate) use linux::*;
+#[cfg(feature = "process")]
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(unused_imports, reason = "as above")
+)]
+pub(crate) use lock_soon::lock_soon;
 #[cfg(all(
     feature = "process",
     not(all(

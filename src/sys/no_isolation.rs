@@ -1,5 +1,5 @@
-//! Where there is no isolation: on other systems and processors than those that [`UNSUPPORTED`] names, and without the
-//! feature `isolation`. Then no process has one.
+//! Replaces the isolation on systems and processors other than those that [`UNSUPPORTED`] names, and without the
+//! feature `isolation`. No process can then be isolated.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,7 +14,7 @@ fn unsupported<T>() -> io::Result<T> {
 /// What this system lacks for a complete isolation.
 #[cfg_attr(
     not(feature = "isolation"),
-    allow(dead_code, reason = "only an isolation asks")
+    allow(dead_code, reason = "only an isolation uses it")
 )]
 pub(crate) fn missing_for_isolation(_: bool) -> Vec<&'static str> {
     vec![UNSUPPORTED]
@@ -22,7 +22,7 @@ pub(crate) fn missing_for_isolation(_: bool) -> Vec<&'static str> {
 
 #[cfg_attr(
     not(feature = "isolation"),
-    allow(dead_code, reason = "only an isolation asks")
+    allow(dead_code, reason = "only an isolation uses it")
 )]
 pub(crate) fn check_change_of_user() -> io::Result<()> {
     unsupported()
@@ -52,7 +52,7 @@ pub(crate) fn deny_calls(_: bool, _: Option<u32>) -> io::Result<()> {
     unsupported()
 }
 
-/// What a process may reach.
+/// What a process may access.
 pub(crate) struct AccessRules(Infallible);
 
 impl AccessRules {

@@ -1,6 +1,6 @@
 //! The platform of a crate that is built without worker processes.
 
-/// No worker can die, so no signal needs a name.
+/// Without worker processes, no signal needs a name.
 pub(crate) fn signal_name(_signal: i32) -> Option<&'static str> {
     None
 }

@@ -1,5 +1,5 @@
-//! The name of a thread, as the operating system shows it. With `process` a system call reads and sets it. Without,
-//! `rustix` is not there, and a file does the same; each access takes about twenty times as long.
+//! The name of a thread, as the operating system shows it. With the feature `process`, system calls read and set it.
+//! Without it, `rustix` is not a dependency, and a file is used; each access takes about twenty times as long.
 
 #[cfg(all(target_os = "linux", feature = "process"))]
 use std::ffi::CString;
@@ -8,14 +8,14 @@ use std::ffi::CString;
 #[cfg(target_os = "linux")]
 const LONGEST: usize = 15;
 
-/// Names the current thread until it is dropped. Then the thread has its former name again.
+/// Names the current thread until it is dropped. The thread then has its former name again.
 pub(crate) struct ThreadName {
     #[cfg(target_os = "linux")]
     before: Option<Vec<u8>>,
 }
 
 impl ThreadName {
-    /// Does nothing where a name cannot be read back.
+    /// Does nothing where a name cannot be read.
     #[cfg_attr(
         not(target_os = "linux"),
         expect(unused_variables, reason = "names are for Linux")

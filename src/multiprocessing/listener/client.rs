@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use tokio::task::coop;
 
 use super::error::ConnectError;
-use super::handshake::{self, Challenge, Challenges, Key, LONGEST, PATIENCE};
+use super::handshake::{self, Challenge, Challenges, DEFAULT_TIMEOUT, Key, LONGEST};
 use super::reception::say;
 use crate::multiprocessing::pipe::Connection;
-use crate::multiprocessing::pipe::step::{Also, Reasons, Step, Transfer, in_task, in_thread};
+use crate::multiprocessing::pipe::step::{
+    OtherReason, Reasons, Step, Transfer, in_task, in_thread,
+};
 use crate::multiprocessing::pipe::watch::{Lasts, SocketWatch};
 use crate::multiprocessing::waiting::driver::{end_of, may_block};
-use crate::multiprocessing::waiting::pause::BLIND;
+use crate::multiprocessing::waiting::pause::CHECK_INTERVAL;
 use crate::sys::{self, AsFd as _, Direction};
 use crate::wire::descriptors::Descriptor;
 
@@ -50,7 +52,7 @@ impl Client {
         Self {
             path: path.as_ref().to_owned(),
             key: key.as_ref().to_owned(),
-            timeout: PATIENCE,
+            timeout: DEFAULT_TIMEOUT,
         }
     }
 
@@ -107,7 +109,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A connection that is being made.
+/// A connection in progress.
 struct Connecting<'a> {
     path: &'a Path,
     key: Key,
@@ -139,8 +141,8 @@ impl<'a> Connecting<'a> {
         })
     }
 
-    /// Does the steps that are possible now. True if the connection is made.
-    fn go_on(&mut self) -> Option<Result<bool, ConnectError>> {
+    /// Takes the steps that are possible now. Returns true once the connection is complete.
+    fn advance(&mut self) -> Option<Result<bool, ConnectError>> {
         Some(match self.stage {
             ConnectStage::Room => match sys::connect_local(self.socket.as_fd(), self.path) {
                 Ok(true) => self.meet().map(|()| false),
@@ -168,7 +170,7 @@ impl<'a> Connecting<'a> {
                 Ok(0) => Some(Err(ConnectError::CLOSED)),
                 Ok(len) => Some(Ok(buffer[..len].to_vec())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                // The listener has not read everything. Its own messages are still there.
+                // The listener has not read everything, but its own messages are still there.
                 Err(error) if sys::is_hangup(&error) => continue,
                 Err(error) => Some(Err(error.into())),
             };
@@ -202,7 +204,7 @@ impl Transfer for Connecting<'_> {
     type Done = Result<Descriptor, ConnectError>;
 
     fn step(&mut self) -> Option<Step<Self::Done>> {
-        Some(match self.go_on()? {
+        Some(match self.advance()? {
             Ok(true) => Step::Done(Ok(self.socket.clone())),
             Ok(false) => Step::Part,
             Err(error) => Step::Done(Err(error)),
@@ -211,14 +213,14 @@ impl Transfer for Connecting<'_> {
 
     fn waits_for(&self) -> Reasons {
         match self.stage {
-            // The system reports no room, so this tries again.
+            // The system does not report when there is room, so the client tries again.
             ConnectStage::Room => Reasons {
                 socket: None,
-                also: Also::At(Instant::now() + BLIND),
+                other: OtherReason::At(Instant::now() + CHECK_INTERVAL),
             },
             _ => Reasons {
                 socket: Some(self.news.clone()),
-                also: Also::Nothing,
+                other: OtherReason::Nothing,
             },
         }
     }

@@ -4,8 +4,8 @@
 //! 2. the client answers: the same, and its proof that it knows the key;
 //! 3. the listener decides: its own proof, or why it refuses.
 //!
-//! A proof is the HMAC of both challenges, under the key, with the name of the prover. So no proof can be used twice,
-//! nor by the other end. Nothing here reads or writes.
+//! A proof is the HMAC of both challenges, under the key, with the name of the prover. So neither a second use of a
+//! proof nor a use by the other end is accepted. This file reads and writes no socket.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use hmac_sha256::HMAC;
 use super::error::ConnectError;
 
 /// How long a handshake may last, unless the user sets it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first bytes of a greeting and of an answer.
 const PROTOCOL: [u8; 8] = *b"cf-pipe\0";
 
-/// Rises with each change of these messages, of the packets of a pipe, or of the encoding of values.
+/// Increased with each change of these messages, of the packets of a pipe, or of the encoding of values.
 const VERSION: u16 = 1;
 
 const CHALLENGE: usize = 32;
@@ -41,7 +41,7 @@ const OTHER_VERSION: u8 = 3;
 pub(super) type Challenge = [u8; CHALLENGE];
 type Proof = [u8; PROOF];
 
-/// What both ends know.
+/// The key, which both ends know.
 #[derive(Clone)]
 pub(super) struct Key(Box<[u8]>);
 
@@ -91,7 +91,7 @@ impl Key {
         self.mac(prover, challenges).finalize()
     }
 
-    /// Takes the same time whatever the proof.
+    /// Takes the same time for every proof.
     fn holds(&self, prover: Prover, challenges: &Challenges, proof: &Proof) -> bool {
         self.mac(prover, challenges).finalize_verify(proof)
     }
@@ -117,7 +117,7 @@ pub(super) fn check_greeting(greeting: &[u8]) -> Result<Challenge, ConnectError>
     }
 }
 
-/// The challenge in a greeting. `None` if it is of another protocol.
+/// The challenge in a greeting. `None` if the greeting is of another protocol.
 fn read_greeting(greeting: &[u8]) -> Option<Challenge> {
     let challenge = greeting.strip_prefix(&PROTOCOL)?;
     let challenge = challenge.strip_prefix(&VERSION.to_le_bytes())?;
@@ -189,7 +189,7 @@ mod tests {
     };
 
     fn key(key: &str) -> Key {
-        Key::new(key.as_bytes()).expect("it is not empty")
+        Key::new(key.as_bytes()).expect("the key is not empty")
     }
 
     #[test]
@@ -198,8 +198,9 @@ mod tests {
         let greeting = greeting(&CHALLENGES.listener);
         assert_eq!(read_greeting(&greeting), Some(CHALLENGES.listener));
         let answer = answer(&one, &CHALLENGES);
-        let decision = check_answer(&one, CHALLENGES.listener, &answer).expect("it knows the key");
-        check_decision(&one, &CHALLENGES, &decision).expect("it knows the key");
+        let decision =
+            check_answer(&one, CHALLENGES.listener, &answer).expect("the client knows the key");
+        check_decision(&one, &CHALLENGES, &decision).expect("the listener knows the key");
         assert!(greeting.len() < LONGEST && answer.len() < LONGEST && decision.len() < LONGEST);
         assert!(!format!("{one:?}").contains("key"));
     }
@@ -211,10 +212,10 @@ mod tests {
         let refused = check_answer(&one, CHALLENGES.listener, &answer);
         assert_eq!(refused, Err(ClientRefusal::WrongKey));
         let decision =
-            check_answer(&other, CHALLENGES.listener, &answer).expect("it knows the key");
+            check_answer(&other, CHALLENGES.listener, &answer).expect("the client knows the key");
         let error = check_decision(&one, &CHALLENGES, &decision).expect_err("another key");
         assert!(error.is_wrong_key());
-        Key::new(b"").expect_err("it is empty");
+        Key::new(b"").expect_err("the key is empty");
     }
 
     #[test]
@@ -225,11 +226,12 @@ mod tests {
         assert_eq!(
             again,
             Err(ClientRefusal::WrongKey),
-            "it was for another challenge"
+            "the proof was for another challenge"
         );
         // A listener without the key sends the client's proof back.
         let echo = [&[ACCEPTED], &answer[GREETING..]].concat();
-        let error = check_decision(&one, &CHALLENGES, &echo).expect_err("it is the client's");
+        let error =
+            check_decision(&one, &CHALLENGES, &echo).expect_err("the proof is the client's");
         assert!(error.is_wrong_key());
     }
 
@@ -237,7 +239,8 @@ mod tests {
     fn whatever_else_arrives_is_another_version() {
         let one = key("key");
         let answer = answer(&one, &CHALLENGES);
-        let decision = check_answer(&one, CHALLENGES.listener, &answer).expect("it knows the key");
+        let decision =
+            check_answer(&one, CHALLENGES.listener, &answer).expect("the client knows the key");
         let mut other = answer.clone();
         other[PROTOCOL.len()] += 1;
         let long = [&answer[..], &[0]].concat();
@@ -247,7 +250,8 @@ mod tests {
             assert_eq!(read_greeting(wrong), None);
         }
         for wrong in [&[][..], &[9], &[ACCEPTED], &decision[..PROOF], &long] {
-            let error = check_decision(&one, &CHALLENGES, wrong).expect_err("it is none");
+            let error =
+                check_decision(&one, &CHALLENGES, wrong).expect_err("the decision is invalid");
             assert!(error.is_other_version());
         }
         for (refusal, is) in [
@@ -259,7 +263,7 @@ mod tests {
             (ClientRefusal::OtherVersion, ConnectError::is_other_version),
         ] {
             let error = check_decision(&one, &CHALLENGES, &refusal.decision());
-            assert!(is(&error.expect_err("it is refused")));
+            assert!(is(&error.expect_err("the client is refused")));
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::coop;
 
 pub use self::client::Client;
 pub use self::error::ConnectError;
-use self::handshake::{Key, PATIENCE};
+use self::handshake::{DEFAULT_TIMEOUT, Key};
 use self::reception::{Accept, Reception};
 use crate::multiprocessing::pipe::Connection;
 use crate::multiprocessing::pipe::step::{in_task, in_thread};
@@ -99,7 +99,7 @@ pub struct Listener {
     reception: Reception,
     bound: BoundPath,
     path: PathBuf,
-    /// The process that removes the socket: a fork of it does not.
+    /// The process that removes the socket; a fork of it does not.
     owner: ProcessIdentity,
 }
 
@@ -116,7 +116,7 @@ impl Listener {
     /// Returns a builder, to set a timeout.
     pub fn builder() -> ListenerBuilder {
         ListenerBuilder {
-            handshake_timeout: PATIENCE,
+            handshake_timeout: DEFAULT_TIMEOUT,
         }
     }
 
@@ -205,7 +205,7 @@ impl Listener {
     }
 
     /// The number of clients that were refused so far: with another key, another user or another version, and those
-    /// that were silent, sent something else, or were too many at a time.
+    /// that were silent, sent something else, or were more than may connect at a time.
     pub fn refused(&self) -> u64 {
         self.reception.refused()
     }

@@ -1,5 +1,5 @@
-//! The listener's side of all handshakes. They run at the same time, one step each time `accept` looks, so a silent
-//! client delays no other.
+//! The listener's side of all handshakes. They run at the same time. Each takes one step whenever `accept` polls, so a
+//! silent client delays no other.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,39 +10,41 @@ use std::time::{Duration, Instant};
 
 use super::error::ConnectError;
 use super::handshake::{self, Challenge, ClientRefusal, Key, LONGEST};
-use crate::multiprocessing::pipe::step::{Also, Reasons, Step, Transfer};
+use crate::multiprocessing::pipe::step::{OtherReason, Reasons, Step, Transfer};
 use crate::multiprocessing::pipe::watch::{Lasts, SocketWatch};
+use crate::multiprocessing::waiting::local::Local;
 use crate::sys::{self, AsFd, Direction, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 
-/// The number of handshakes at a time.
-const MOST_GUESTS: usize = 64;
+/// The most handshakes at a time.
+const MOST_PENDING: usize = 64;
 
-/// The number of clients that are let in before other tasks run.
+/// The most clients that are let in before other tasks run.
 const MOST_IN_A_ROW: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Reception {
     listener: Descriptor,
-    /// The sockets to wait for: the listener's, and those of the guests.
+    /// The sockets to wait for: those of the listener and of pending clients.
     set: Descriptor,
     news: Arc<SocketWatch>,
     key: Key,
-    patience: Duration,
-    guests: Mutex<VecDeque<Guest>>,
+    handshake_timeout: Duration,
+    /// A fork does not have those of its parent.
+    pending: Local<Mutex<VecDeque<PendingClient>>>,
     refused: AtomicU64,
 }
 
-/// A client that has been greeted. The oldest is the first.
+/// A client whose handshake has started.
 #[derive(Debug)]
-struct Guest {
+struct PendingClient {
     socket: OwnedFd,
     challenge: Challenge,
     /// Its deadline. `None` if it has none.
     end: Option<Instant>,
 }
 
-/// How far a guest is.
+/// The result of a step of a handshake.
 enum Stage {
     Silent,
     /// Its decision was sent.
@@ -50,7 +52,7 @@ enum Stage {
     Refused,
 }
 
-impl Guest {
+impl PendingClient {
     fn step(&self, key: &Key) -> Stage {
         let mut buffer = [0; LONGEST];
         let len = match sys::receive(self.socket.as_fd(), &mut buffer) {
@@ -79,7 +81,7 @@ impl Reception {
     pub(super) fn new(
         listener: Descriptor,
         key: Key,
-        patience: Duration,
+        handshake_timeout: Duration,
     ) -> Result<Self, ConnectError> {
         let set = Descriptor::from(sys::ready_set()?);
         sys::add_to_set(set.as_fd(), listener.as_fd())?;
@@ -89,8 +91,8 @@ impl Reception {
             set,
             news: Arc::new(news),
             key,
-            patience,
-            guests: Mutex::default(),
+            handshake_timeout,
+            pending: Local::default(),
             refused: AtomicU64::new(0),
         })
     }
@@ -99,31 +101,34 @@ impl Reception {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn guests(&self) -> MutexGuard<'_, VecDeque<Guest>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, VecDeque<PendingClient>> {
+        self.pending
+            .get()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refuse(&self, guest: Guest) {
-        sys::remove_from_set(self.set.as_fd(), guest.socket.as_fd());
+    fn refuse(&self, client: PendingClient) {
+        sys::remove_from_set(self.set.as_fd(), client.socket.as_fd());
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes a step of each handshake. Returns a client that is accepted.
-    fn attend(&self, guests: &mut VecDeque<Guest>) -> Option<OwnedFd> {
+    fn attend(&self, pending: &mut VecDeque<PendingClient>) -> Option<OwnedFd> {
         let now = Instant::now();
         let mut accepted = None;
-        for guest in mem::take(guests) {
-            let is_late = guest.end.is_some_and(|end| end <= now);
+        for client in mem::take(pending) {
+            let is_late = client.end.is_some_and(|end| end <= now);
             let stage = match accepted {
-                None => guest.step(&self.key),
+                None => client.step(&self.key),
                 Some(_) => Stage::Silent, // The next call reads its answer.
             };
             match stage {
-                Stage::Silent if !is_late => guests.push_back(guest),
-                Stage::Silent | Stage::Refused => self.refuse(guest),
+                Stage::Silent if !is_late => pending.push_back(client),
+                Stage::Silent | Stage::Refused => self.refuse(client),
                 Stage::Accepted => {
-                    sys::remove_from_set(self.set.as_fd(), guest.socket.as_fd());
-                    accepted = Some(guest.socket);
+                    sys::remove_from_set(self.set.as_fd(), client.socket.as_fd());
+                    accepted = Some(client.socket);
                 }
             }
         }
@@ -131,7 +136,7 @@ impl Reception {
     }
 
     /// Greets the next client. False if there is none.
-    fn greet(&self, guests: &mut VecDeque<Guest>) -> Result<bool, ConnectError> {
+    fn greet(&self, pending: &mut VecDeque<PendingClient>) -> Result<bool, ConnectError> {
         let Some(socket) = sys::accept_local(self.listener.as_fd())? else {
             return Ok(false);
         };
@@ -147,15 +152,15 @@ impl Reception {
             return Ok(true);
         }
         sys::add_to_set(self.set.as_fd(), socket.as_fd())?;
-        if guests.len() == MOST_GUESTS
-            && let Some(oldest) = guests.pop_front()
+        if pending.len() == MOST_PENDING
+            && let Some(oldest) = pending.pop_front()
         {
             self.refuse(oldest);
         }
-        guests.push_back(Guest {
+        pending.push_back(PendingClient {
             socket,
             challenge,
-            end: Instant::now().checked_add(self.patience),
+            end: Instant::now().checked_add(self.handshake_timeout),
         });
         Ok(true)
     }
@@ -169,15 +174,15 @@ impl Transfer for Accept<'_> {
     type Done = Result<Descriptor, ConnectError>;
 
     fn step(&mut self) -> Option<Step<Self::Done>> {
-        let mut guests = self.0.guests();
-        if let Some(socket) = self.0.attend(&mut guests) {
+        let mut pending = self.0.pending();
+        if let Some(socket) = self.0.attend(&mut pending) {
             return Some(Step::Done(Ok(socket.into())));
         }
         for greeted in 0..MOST_IN_A_ROW {
-            match self.0.greet(&mut guests) {
+            match self.0.greet(&mut pending) {
                 Ok(true) => {}
                 Ok(false) if greeted == 0 => return None,
-                Ok(false) => break, // Now it waits for other sockets, and another time.
+                Ok(false) => break, // It must now wait for other sockets and another deadline.
                 Err(error) => return Some(Step::Done(Err(error))),
             }
         }
@@ -185,10 +190,15 @@ impl Transfer for Accept<'_> {
     }
 
     fn waits_for(&self) -> Reasons {
-        let ends = self.0.guests().iter().filter_map(|guest| guest.end).min();
+        let ends = self
+            .0
+            .pending()
+            .iter()
+            .filter_map(|client| client.end)
+            .min();
         Reasons {
             socket: Some(self.0.news.clone()),
-            also: ends.map_or(Also::Nothing, Also::At),
+            other: ends.map_or(OtherReason::Nothing, OtherReason::At),
         }
     }
 }

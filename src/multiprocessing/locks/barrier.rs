@@ -12,6 +12,7 @@ use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
+use crate::multiprocessing::waiting::wait::WatchedProcesses;
 use crate::sys::ProcessIdentity;
 
 /// Lets tasks and threads of all processes pass once a fixed number of them have arrived, again and again.
@@ -38,13 +39,13 @@ use crate::sys::ProcessIdentity;
 /// A process that misuses the memory can keep, release or spoil the barrier, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
-/// A process that is forked by other means than this crate has not arrived with its parent: the copy of a future there
-/// takes nothing back.
+/// A process that is forked by other means than this crate has not arrived with its parent: dropping the copy of a
+/// future in it has no effect.
 ///
 /// # Cost
 /// Two descriptors in each process that has it, and one page of memory for each 250 parties. The waiting tasks of one
-/// runtime use one descriptor together, and one for each other process that waits. A waiting thread uses as many by
-/// itself. The first arrival of a process wakes the other processes, which then watch it.
+/// runtime use one descriptor together, and one for each other process that waits. A waiting thread uses the same
+/// number alone. The first arrival of a process wakes the other processes, which then watch that process.
 ///
 /// # Platform
 /// Linux.
@@ -54,7 +55,7 @@ pub struct Barrier(Arc<BarrierInner>);
 struct BarrierInner {
     shared: SharedObject,
     robust: RobustLock,
-    /// The place that this process took last, near which it finds the next one.
+    /// The place that this process took last. The search for the next one starts there.
     last_place: AtomicUsize,
 }
 
@@ -150,8 +151,9 @@ impl Barrier {
     /// Dropping the future takes this party's arrival back, unless the others have passed by then.
     pub async fn wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
         let mut visit = Visit::new(self);
-        let look = |held: &mut RobustGuard<'_>| visit.look(held);
-        forever(self.0.robust.wait_until(&InTask, look).await)
+        let check =
+            |held: &mut RobustGuard<'_>, watched: &mut WatchedProcesses| visit.check(held, watched);
+        forever(self.0.robust.wait_until(&InTask, check).await)
     }
 
     /// Like [`wait`](Self::wait), for a thread that may block.
@@ -332,23 +334,32 @@ impl<'a> Visit<'a> {
 
     fn blocking_wait(&mut self, timeout: Option<Duration>) -> Option<VisitResult> {
         let (driver, robust) = (InThread::within(timeout), &self.barrier.0.robust);
-        InThread::run(robust.wait_until(&driver, |held| self.look(held)))
+        InThread::run(robust.wait_until(&driver, |held, watched| self.check(held, watched)))
     }
 
-    fn look(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
+    fn check(
+        &mut self,
+        held: &mut RobustGuard<'_>,
+        watched: &mut WatchedProcesses,
+    ) -> Option<VisitResult> {
         match self.place {
-            None => self.enter(held),
-            Some(place) => self.stay(held, place),
+            None => self.enter(held, watched),
+            Some(place) => self.stay(held, watched, place),
         }
     }
 
-    fn enter(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
+    fn enter(
+        &mut self,
+        held: &mut RobustGuard<'_>,
+        watched: &mut WatchedProcesses,
+    ) -> Option<VisitResult> {
         let (meeting, own) = (self.barrier.meeting(), ProcessIdentity::own());
         if meeting.round().broken {
             return Some(Err(BrokenBarrier));
         }
         if meeting.is_next_the_last() {
-            // Otherwise they would pass together with a process that has just ended.
+            // A dead process must not count: otherwise the others would pass together with a process that has just
+            // ended.
             let mut others: Vec<_> = meeting.waiting().collect();
             others.sort();
             others.dedup();
@@ -360,45 +371,50 @@ impl<'a> Visit<'a> {
             meeting.pass();
             return Some(Ok(BarrierWaitResult { is_leader: true }));
         }
-        if let Some(ended) = held.ended() {
+        if let Some(ended) = watched.ended {
             meeting.release_dead(ended);
         }
         let last = self.barrier.0.last_place.load(Ordering::Relaxed);
         let Some(place) = meeting.free_place(last + 1) else {
-            meeting.kept().for_each(|owner| held.watch(owner));
+            meeting.kept().for_each(|owner| watched.watch(owner));
             return None;
         };
         if !meeting.has_arrived(own, last) {
-            held.announce(); // The waiters have to watch this process.
+            held.announce(); // The waiters must watch this process.
         }
         self.place = Some(meeting.take_place(place));
         self.barrier.0.last_place.store(place, Ordering::Relaxed);
-        self.watch_others(held);
+        self.watch_others(watched);
         None
     }
 
-    fn stay(&mut self, held: &mut RobustGuard<'_>, place: BarrierPlace) -> Option<VisitResult> {
+    fn stay(
+        &mut self,
+        held: &mut RobustGuard<'_>,
+        watched: &mut WatchedProcesses,
+        place: BarrierPlace,
+    ) -> Option<VisitResult> {
         let meeting = self.barrier.meeting();
         match meeting.outcome(place) {
             Some(RoundOutcome::Passed) => return Some(Ok(BarrierWaitResult { is_leader: false })),
             Some(RoundOutcome::Broken) => return Some(Err(BrokenBarrier)),
             None => {}
         }
-        if let Some(ended) = held.ended()
+        if let Some(ended) = watched.ended
             && meeting.waiting().any(|other| other == ended)
         {
             self.barrier.break_under(held);
             return Some(Err(BrokenBarrier));
         }
-        self.watch_others(held);
+        self.watch_others(watched);
         None
     }
 
-    /// One task of a runtime watches for all: with many parties, this takes long.
-    fn watch_others(&self, held: &mut RobustGuard<'_>) {
-        if held.leads() {
+    /// One task of a runtime watches for all others, because this takes long with many parties.
+    fn watch_others(&self, watched: &mut WatchedProcesses) {
+        if watched.leads {
             let others = self.barrier.meeting().waiting();
-            others.for_each(|other| held.watch(other));
+            others.for_each(|other| watched.watch(other));
         }
     }
 }

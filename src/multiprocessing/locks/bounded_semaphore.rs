@@ -81,7 +81,7 @@ impl BoundedSemaphore {
     /// Like [`acquire`](Self::acquire), and if there are fewer than `permits` permits in all.
     ///
     /// # Cancel safety
-    /// Cancel safe: a dropped future has not taken a permit, and releases those that it had collected.
+    /// Cancel safe: a dropped future has not taken a permit, and releases those that it has collected.
     pub async fn acquire_many(&self, permits: usize) -> SemaphorePermit {
         self.0.acquire_many(permits).await
     }

@@ -41,8 +41,9 @@ use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, may_bloc
 ///
 /// # When a process ends
 /// A killed waiter has no effect on the others. The lock of a killed holder becomes free, as for [`Lock`]. So notify
-/// before the change: waiters look once the lock is released, and the order makes no difference to them. But if the
-/// process is killed in the middle of its change, the waiters are already awake and see what it left.
+/// before the change: waiters check the state only after the lock is released, so the order makes no difference to
+/// them. But if the process is killed in the middle of its change, the waiters are already awake and see the state that
+/// it left.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
@@ -423,8 +424,8 @@ impl Condition {
 
     /// Wakes at least `waiters` waiters, or all if there are fewer.
     ///
-    /// It may wake more, even all, so a waiter must look at the state. A count of notifications could be lost with a
-    /// killed waiter, so there is none.
+    /// It may wake more, so a waiter must check the state. At present it wakes all waiters of all processes, and so
+    /// costs as much as [`notify_all`](Self::notify_all): a count of notifications could be lost with a killed waiter.
     ///
     /// The guard ensures that no task starts to wait while the change is made.
     ///

@@ -33,7 +33,7 @@ use crate::wire::descriptors::Descriptor;
 /// ```
 ///
 /// # When a process ends
-/// The event does not change: setting and clearing is one system call each. It keeps its state while any
+/// The event does not change: setting and clearing are one system call each. The event keeps its state while any
 /// process has it.
 ///
 /// A process that misuses the descriptor can set and clear the event. It can also block a `set` of another process, by
@@ -176,8 +176,8 @@ shared_handle! {
     receives deserializer => {
         let descriptor = Descriptor::deserialize(deserializer)?;
         sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
-        // An event that was made here is not known, because identifying it takes longer than making it. So it costs
-        // one more descriptor when it comes back, once.
+        // An event that was created here is not registered as known, because identifying it takes longer than creating
+        // it. So it costs one more descriptor, once, when it comes back.
         let eventfd = Part::eventfd(&descriptor);
         Ok(Self(recognised(EventFd::new(descriptor), eventfd, |_| {
             Some(Vec::new())

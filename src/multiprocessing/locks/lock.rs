@@ -51,17 +51,16 @@ use crate::sys::ProcessIdentity;
 /// ```
 ///
 /// # When the holder's process ends
-/// The lock becomes free, however the process ended. The next holder learns of it by
-/// [`abandoned_by`](LockGuard::abandoned_by), since the guarded data may be half changed. A process that
-/// executes another program while it holds the lock keeps it until that program exits. A stopped process keeps
-/// it until it continues.
+/// The lock becomes free, however the process ended. [`abandoned_by`](LockGuard::abandoned_by) reports this to the next
+/// holder, since the guarded data may be half changed. A process that executes another program while it holds the lock
+/// keeps it until that program exits. A stopped process keeps it until it continues.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
-/// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it
-/// while no one waits, is one atomic instruction each, without a system call. The waiting tasks of one runtime use one
+/// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it while no
+/// task waits, is one atomic instruction each, without a system call. The waiting tasks of one runtime use one
 /// descriptor together, and one to watch the process that holds the lock. So do the waiting threads of a process.
 ///
 /// # Fairness

@@ -28,8 +28,9 @@ const ARRIVALS: usize = ROUND + 8;
 const PLACES: usize = ARRIVALS + 8;
 const PLACE: usize = 16;
 
-/// The word of the arrivals has its round above these bits, and the number below. It is never less than the number of
-/// places that are taken in this round: only if it says that all the others are there, they are counted.
+/// The word of the arrivals: the round above these bits, and the number of arrivals below. The number is never less
+/// than the number of taken places in this round. Only if it says that all the others are there, the places are
+/// counted.
 const COUNT_BITS: u32 = 20;
 
 /// How often a step is tried while others change the same word. More attempts are needed only if a process keeps
@@ -156,7 +157,7 @@ impl<'a> Meeting<'a> {
         if is_of_this_round { count as usize } else { 0 }
     }
 
-    /// Counts one more in this round. The caller has the lock, and takes a place afterwards.
+    /// Adds one to the arrivals of this round. The caller has the lock, and takes a place afterwards.
     fn count_on(&self, round: u64) {
         let (word, most) = (self.0.word(ARRIVALS), (1 << COUNT_BITS) - 1);
         for _ in 0..ATTEMPTS {
@@ -172,8 +173,8 @@ impl<'a> Meeting<'a> {
         word.store(round << COUNT_BITS | most, Ordering::SeqCst);
     }
 
-    /// Counts one less, if the round is still that one. If this process is killed before, or others write to the word
-    /// all the time, the number stays too large.
+    /// Subtracts one from the arrivals, if the round is still the same. If this process is killed before, or others
+    /// write to the word all the time, the number stays too large.
     fn count_off(&self, round: u64) {
         let word = self.0.word(ARRIVALS);
         for _ in 0..ATTEMPTS {
@@ -191,7 +192,7 @@ impl<'a> Meeting<'a> {
         let next = ticket(self.round().number, false);
         let is_free = |place: &usize| match self.ticket(*place).load(Ordering::SeqCst) {
             NONE => true,
-            // The places of a passed round are free; marked ones are kept.
+            // The places of a round that has passed are free; marked ones are kept.
             found => found < next && found == ticket(found >> 2, false),
         };
         let start = start.min(self.parties());
@@ -279,7 +280,7 @@ impl<'a> Meeting<'a> {
             let word = self.ticket(place.place);
             word.compare_exchange(ticket, NONE, Ordering::SeqCst, Ordering::SeqCst)
         };
-        // In this order: it may be marked at this moment, but a mark is never removed by others.
+        // In this order: the place may be marked right now, but a mark is never removed by others.
         match clear(false) {
             Ok(_) => {
                 self.count_off(place.round);

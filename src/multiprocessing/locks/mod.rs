@@ -5,7 +5,7 @@
 //! - [`semaphore`] and [`bounded_semaphore`] use [permits](crate::multiprocessing::robust::permits); [`permit`] holds
 //!   some of either;
 //! - [`barrier`] uses a robust lock and the state in [`meeting`];
-//! - [`event`] is an eventfd alone, a [state](crate::multiprocessing::waiting::level) that its waiters look at.
+//! - [`event`] is only an eventfd, a [state](crate::multiprocessing::waiting::level) that its waiters check.
 //!
 //! Each guard knows the process that took it. The copy that a `fork` makes of it releases and writes nothing.
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::multiprocessing::robust::collect::Takings;
+use crate::multiprocessing::robust::collect::TakenPermits;
 use crate::multiprocessing::robust::permits::Permits;
 use crate::sys::ProcessIdentity;
 
@@ -15,14 +15,14 @@ use crate::sys::ProcessIdentity;
 #[must_use = "the permit is released as soon as this is dropped"]
 pub struct SemaphorePermit {
     permits: Arc<Permits>,
-    takings: Takings,
+    taken: TakenPermits,
 }
 
 impl SemaphorePermit {
-    pub(super) fn new(permits: &Arc<Permits>, takings: Takings) -> Self {
+    pub(super) fn new(permits: &Arc<Permits>, taken: TakenPermits) -> Self {
         Self {
             permits: permits.clone(),
-            takings,
+            taken,
         }
     }
 
@@ -34,13 +34,13 @@ impl SemaphorePermit {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn num_permits(&self) -> usize {
-        self.takings.len()
+        self.taken.len()
     }
 
     /// The id of the process that ended while it held one of these permits. `None` if all were released normally. For
     /// an example see [`LockGuard::abandoned_by`](super::LockGuard::abandoned_by).
     pub fn abandoned_by(&self) -> Option<u32> {
-        let ended = self.takings.iter().find_map(|taking| taking.ended);
+        let ended = self.taken.iter().find_map(|permit| permit.ended);
         ended.map(ProcessIdentity::pid)
     }
 
@@ -54,9 +54,8 @@ impl SemaphorePermit {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn forget(mut self) {
-        while let Some(taking) = self.takings.pop() {
-            self.permits.forget(taking);
-        }
+        let permits = &self.permits;
+        self.taken.take_each(|permit| permits.forget(permit));
     }
 
     /// Takes over the permits of `other`.
@@ -78,9 +77,8 @@ impl SemaphorePermit {
             self.permits.is_same(&other.permits),
             "permits of different semaphores cannot be merged"
         );
-        while let Some(taking) = other.takings.pop() {
-            self.takings.push(taking);
-        }
+        let taken = &mut self.taken;
+        other.taken.take_each(|permit| taken.push(permit));
     }
 
     /// Splits `permits` permits off. `None` if this holds fewer.
@@ -95,15 +93,14 @@ impl SemaphorePermit {
     /// ```
     pub fn split(&mut self, permits: usize) -> Option<Self> {
         let enough = permits <= self.num_permits();
-        enough.then(|| Self::new(&self.permits, self.takings.split(permits)))
+        enough.then(|| Self::new(&self.permits, self.taken.split(permits)))
     }
 }
 
 impl Drop for SemaphorePermit {
     fn drop(&mut self) {
-        while let Some(taking) = self.takings.pop() {
-            self.permits.give_back(taking);
-        }
+        let permits = &self.permits;
+        self.taken.take_each(|permit| permits.give_back(permit));
     }
 }
 

@@ -1,16 +1,20 @@
 //! [`RLock`]: a lock that its owner can take again.
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
+
+use tokio::task;
 
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
-use crate::multiprocessing::waiting::driver::may_block;
+use crate::multiprocessing::waiting::driver::{Driver as _, InTask, InThread, forever};
 use crate::sys::ProcessIdentity;
 
 /// Like [`Lock`](super::Lock), but its owner may take it again.
@@ -36,8 +40,8 @@ use crate::sys::ProcessIdentity;
 /// ```
 ///
 /// # When the owner's process ends
-/// Like [`Lock`](super::Lock): it becomes free, and the next owner learns of it by
-/// [`abandoned_by`](RLockGuard::abandoned_by).
+/// As for [`Lock`](super::Lock): it becomes free, and [`abandoned_by`](RLockGuard::abandoned_by) reports this to the
+/// next owner.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
@@ -62,21 +66,36 @@ const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 
-/// How often an owner tries to take the lock again beside its other threads. More attempts are needed only if a process
-/// keeps writing to the word.
+/// How often an owner tries to take the lock again while its other threads do so too. More attempts are needed only if
+/// a process keeps writing to the word.
 const ATTEMPTS: usize = 1000;
 
 /// No owner.
 const NOBODY: u64 = 0;
 
-/// A number for the current task, or for the thread outside of tasks. Its 64 bits make it practically unique
-/// among all processes, so what a dead process leaves behind does not look like ours.
+/// A number for the current task, or for the thread outside tasks. With 64 bits it is practically unique among all
+/// processes, so a number that a dead process left behind is not ours.
 fn own_number() -> u64 {
+    thread_local! {
+        /// The process and the task that used this thread last, and that task's number.
+        static LAST: Cell<(u64, Option<task::Id>, u64)> = const { Cell::new((0, None, 0)) };
+    }
+    let (process, task) = (ProcessIdentity::own().to_word(), task::try_id());
+    let last = LAST.try_with(Cell::get).unwrap_or_default();
+    if (last.0, last.1) == (process, task) {
+        return last.2;
+    }
+    let number = number_of(process, task);
+    let _ = LAST.try_with(|last| last.set((process, task, number)));
+    number
+}
+
+fn number_of(process: u64, task: Option<task::Id>) -> u64 {
     let mut number = DefaultHasher::new();
-    ProcessIdentity::own().to_word().hash(&mut number);
-    match tokio::task::try_id() {
+    process.hash(&mut number);
+    match task {
         Some(task) => (0, task).hash(&mut number),
-        None => (1, std::thread::current().id()).hash(&mut number),
+        None => (1, thread::current().id()).hash(&mut number),
     }
     number.finish().max(1)
 }
@@ -118,11 +137,17 @@ impl RLock {
     /// # Cancel safety
     /// Cancel safe: a dropped future has not taken the lock.
     pub async fn lock(&self) -> RLockGuard {
-        tokio::task::coop::consume_budget().await;
-        match self.again() {
+        InTask.begin().await;
+        match self.at_once() {
             Some(guard) => guard,
-            None => self.first(self.0.robust.lock().await),
+            None => self.first(forever(self.0.robust.take_in_turn(&InTask).await)),
         }
+    }
+
+    /// Takes the lock if the caller owns it, or if it is free and no task or thread of this process waits for it.
+    fn at_once(&self) -> Option<RLockGuard> {
+        self.again()
+            .or_else(|| Some(self.first(self.0.robust.at_once()?)))
     }
 
     /// Takes the lock if it is free or the caller owns it.
@@ -154,11 +179,7 @@ impl RLock {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_lock(&self) -> RLockGuard {
-        may_block();
-        self.again().unwrap_or_else(|| {
-            let held = self.0.robust.blocking_lock(None);
-            self.first(held.expect("a wait without a timeout always has a result"))
-        })
+        forever(self.blocking_lock_by(None))
     }
 
     /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
@@ -179,9 +200,15 @@ impl RLock {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RLockGuard> {
-        may_block();
-        let first = || Some(self.first(self.0.robust.blocking_lock(Some(timeout))?));
-        self.again().or_else(first)
+        self.blocking_lock_by(Some(timeout))
+    }
+
+    fn blocking_lock_by(&self, timeout: Option<Duration>) -> Option<RLockGuard> {
+        InThread::wait(
+            timeout,
+            || self.at_once(),
+            async |driver| Some(self.first(self.0.robust.take_in_turn(driver).await?)),
+        )
     }
 
     fn owner(&self) -> &AtomicU64 {
@@ -196,7 +223,7 @@ impl RLock {
         self.0.robust.holder() == Some(ProcessIdentity::own())
     }
 
-    /// One more guard, if the caller owns the lock already.
+    /// Another guard, if the caller already owns the lock.
     fn again(&self) -> Option<RLockGuard> {
         // Only the owner writes its number there, and clears it before it releases the lock.
         let ours = self.is_own_process() && self.owner().load(Ordering::Relaxed) == own_number();
@@ -260,7 +287,7 @@ impl RLockGuard {
 
 impl Drop for RLockGuard {
     fn drop(&mut self) {
-        // A forked process finds its parent's guards in its memory. They are not its own.
+        // A forked process has copies of its parent's guards, but does not hold their locks.
         let is_own = self.owner == ProcessIdentity::own() && self.lock.is_own_process();
         if is_own && self.lock.depth().fetch_sub(1, Ordering::AcqRel) == 1 {
             self.lock.owner().store(NOBODY, Ordering::Relaxed);

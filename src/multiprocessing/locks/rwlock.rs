@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::rw::{ReadHold, RobustRw, RwHeld};
-use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
+use crate::multiprocessing::waiting::driver::{Driver as _, InTask, InThread, forever};
 use crate::sys::ProcessIdentity;
 
 /// A lock for any number of readers or one writer at a time, among the tasks and threads of all processes that have it.
 ///
-/// Like a [`Lock`](super::Lock) it has no value of its own. It guards what processes share: memory, a file, a service.
-/// A clone is the same lock, and so is the lock that another process receives.
+/// Like a [`Lock`](super::Lock) it contains no value. It guards what processes share: memory, a file, a service. A
+/// clone is the same lock, and so is the lock that another process receives.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -109,7 +109,12 @@ impl RwLock {
     /// # Cancel safety
     /// Cancel safe: a dropped future has not taken the lock.
     pub async fn read(&self) -> RwLockReadGuard {
-        self.reading(forever(self.0.read(&InTask).await))
+        InTask.begin().await;
+        let taken = match self.0.enter() {
+            Some(taken) => taken,
+            None => forever(self.0.read_in_turn(&InTask).await),
+        };
+        self.reading(taken)
     }
 
     /// Takes the lock for reading if no writer holds it or waits for readers.
@@ -139,7 +144,7 @@ impl RwLock {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_read(&self) -> RwLockReadGuard {
-        forever(self.blocking_read_by(InThread::within(None)))
+        forever(self.blocking_read_by(None))
     }
 
     /// Like [`blocking_read`](Self::blocking_read), but returns `None` if it has not taken the lock within `timeout`.
@@ -157,11 +162,12 @@ impl RwLock {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_read_timeout(&self, timeout: Duration) -> Option<RwLockReadGuard> {
-        self.blocking_read_by(InThread::within(Some(timeout)))
+        self.blocking_read_by(Some(timeout))
     }
 
-    fn blocking_read_by(&self, driver: InThread) -> Option<RwLockReadGuard> {
-        let taken = InThread::run(self.0.read(&driver))?;
+    fn blocking_read_by(&self, timeout: Option<Duration>) -> Option<RwLockReadGuard> {
+        let wait = async |driver: &InThread| self.0.read_in_turn(driver).await;
+        let taken = InThread::wait(timeout, || self.0.enter(), wait)?;
         Some(self.reading(taken))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::permit::SemaphorePermit;
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::permits::{MOST, Permits};
-use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
+use crate::multiprocessing::waiting::driver::{Driver as _, InTask, InThread, forever};
 
 /// A number of permits for the tasks and threads of all processes that have the semaphore.
 ///
@@ -41,9 +41,8 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// ```
 ///
 /// # When a process with permits ends
-/// Its permits are released, however it ended. The next holder of such a permit learns of it by
-/// [`abandoned_by`](SemaphorePermit::abandoned_by). Of permits that it was adding, either all are added or only
-/// the first of them.
+/// Its permits are released, however it ended. [`abandoned_by`](SemaphorePermit::abandoned_by) reports this to the next
+/// holder of such a permit. If it was adding permits, either all are added or only the first of them.
 ///
 /// A process that misuses the memory can keep, release or spoil any permit, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
@@ -107,10 +106,10 @@ impl Semaphore {
 
     /// Takes `permits` permits at once. Waits until it has all of them.
     ///
-    /// One caller at a time, of all processes, collects several permits, and keeps what it finds until it has all. So
-    /// two callers that each want many never wait for each other's part, and callers that want one permit each do not
-    /// keep it waiting forever. The permits that it has collected count as taken. If the caller gives up, or its
-    /// process ends, they are free again.
+    /// Only one caller at a time, among all processes, collects several permits, and keeps those that it finds until it
+    /// has all. So two callers that each want many never wait for each other's part, and callers that want one permit
+    /// each do not keep it waiting forever. The permits that it has collected count as taken. If the caller gives up,
+    /// or its process ends, they become free again.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -129,10 +128,15 @@ impl Semaphore {
     /// Like [`acquire`](Self::acquire), and if `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
     ///
     /// # Cancel safety
-    /// Cancel safe: a dropped future has not taken a permit, and releases those that it had collected.
+    /// Cancel safe: a dropped future has not taken a permit, and releases those that it has collected.
     pub async fn acquire_many(&self, permits: usize) -> SemaphorePermit {
         self.check(permits);
-        SemaphorePermit::new(&self.0, forever(self.0.wait_many(&InTask, permits).await))
+        InTask.begin().await;
+        let takings = match self.0.take_at_once(permits) {
+            Some(takings) => takings,
+            None => forever(self.0.wait_many(&InTask, permits).await),
+        };
+        SemaphorePermit::new(&self.0, takings)
     }
 
     /// Takes a permit if one is free.
@@ -215,7 +219,7 @@ impl Semaphore {
     /// # Panics
     /// On a thread that drives async code, or if `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
     pub fn blocking_acquire_many(&self, permits: usize) -> SemaphorePermit {
-        forever(self.blocking_acquire_by(permits, InThread::within(None)))
+        forever(self.blocking_acquire_by(permits, None))
     }
 
     /// Like [`blocking_acquire_many`](Self::blocking_acquire_many), but returns `None` if it does not have all permits
@@ -239,19 +243,25 @@ impl Semaphore {
         permits: usize,
         timeout: Duration,
     ) -> Option<SemaphorePermit> {
-        self.blocking_acquire_by(permits, InThread::within(Some(timeout)))
+        self.blocking_acquire_by(permits, Some(timeout))
     }
 
-    fn blocking_acquire_by(&self, permits: usize, driver: InThread) -> Option<SemaphorePermit> {
+    fn blocking_acquire_by(
+        &self,
+        permits: usize,
+        timeout: Option<Duration>,
+    ) -> Option<SemaphorePermit> {
         self.check(permits);
-        let takings = InThread::run(self.0.wait_many(&driver, permits))?;
+        let at_once = || self.0.take_at_once(permits);
+        let wait = async |driver: &InThread| self.0.wait_many(driver, permits).await;
+        let takings = InThread::wait(timeout, at_once, wait)?;
         Some(SemaphorePermit::new(&self.0, takings))
     }
 
-    /// More permits than there can be would never be free.
+    /// A request for more permits than there can be would wait forever.
     #[track_caller]
     fn check(&self, permits: usize) {
-        let bound = self.0.bound().max(1); // A caller may always wait for one.
+        let bound = self.0.bound().max(1); // A caller may always wait for one permit.
         assert!(
             permits <= bound,
             "{permits} permits can never be free at once: this semaphore has at most {bound}"

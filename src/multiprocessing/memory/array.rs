@@ -8,6 +8,7 @@ use bytemuck::Pod;
 
 use super::array_guard::ArrayGuard;
 use super::locked::Locked;
+use super::plain::PlainData;
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::sys::{Lent, SharedMapping};
@@ -61,11 +62,11 @@ use crate::sys::{Lent, SharedMapping};
 /// [`abandoned_by`](ArrayGuard::abandoned_by). (A [`Value`](super::Value) is changed completely or not at all.)
 ///
 /// # Other processes
-/// Every process uses the values through this type, and so only under the lock. The compiler relies on that. If
-/// a process writes to the memory by other means, for example a stray pointer, while another holds the lock, the
-/// holder may read any values, even different ones in two reads. That is undefined behaviour, although any
-/// bytes are valid values. [`get`](Self::get) and [`set`](Self::set) copy, so they are sound in any case. If you do not
-/// trust a process, use these, a [`Value`](super::Value), or a [`SharedMemory`](super::SharedMemory) with a
+/// Every process uses the values through this type, and so only under the lock. The compiler relies on that. If a
+/// process writes to the memory by other means, for example a stray pointer, while another holds the lock, the holder
+/// may read any values, even different ones in two reads. That is undefined behaviour, although any bytes are valid
+/// values. [`get`](Self::get) and [`set`](Self::set) copy, so they are always sound. If you do not trust a process, use
+/// these, a [`Value`](super::Value), or a [`SharedMemory`](super::SharedMemory) with a
 /// [`Lock`](crate::multiprocessing::Lock). No process can shorten the memory.
 ///
 /// # Platform
@@ -92,7 +93,8 @@ fn memory_for<T>(len: usize) -> Option<usize> {
     size_of::<T>().checked_mul(len)?.checked_add(offset::<T>())
 }
 
-impl<T: Pod> Array<T> {
+// Here the functions have the bound: an error of the compiler then says what to do.
+impl<T> Array<T> {
     /// Creates an array of these values, which can be sent to other processes.
     ///
     /// ```
@@ -106,7 +108,10 @@ impl<T: Pod> Array<T> {
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for them: in the system, in the
     /// control group, or within the limits of this process. Otherwise the error of the system, for example if no
     /// descriptors are left.
-    pub fn new(values: &[T]) -> io::Result<Self> {
+    pub fn new(values: &[T]) -> io::Result<Self>
+    where
+        T: PlainData,
+    {
         Self::create(values.len(), |memory| {
             memory.store(offset::<T>(), bytemuck::cast_slice(values));
         })
@@ -125,10 +130,15 @@ impl<T: Pod> Array<T> {
     ///
     /// # Errors
     /// Like [`new`](Self::new).
-    pub fn zeroed(len: usize) -> io::Result<Self> {
+    pub fn zeroed(len: usize) -> io::Result<Self>
+    where
+        T: PlainData,
+    {
         Self::create(len, |_| {})
     }
+}
 
+impl<T: Pod> Array<T> {
     fn create(len: usize, fill: impl FnOnce(&SharedMapping)) -> io::Result<Self> {
         Ok(Self {
             locked: Locked::create(memory_for::<T>(len), fill)?,
@@ -328,12 +338,12 @@ impl<T: Pod> Array<T> {
 
     #[expect(
         unsafe_code,
-        reason = "the values are used where they lie, which no type can make sound for all processes"
+        reason = "the values are used in place, which no type can make sound for all processes"
     )]
     fn lend<'a>(&'a self, held: RobustGuard<'a>) -> Lent<'a, T, RobustGuard<'a>> {
         let memory = self.locked.memory();
-        // SAFETY: the lock excludes all other accesses. It lies in the same memory, and every process that has the
-        // memory goes through this type: the documentation asks for processes that do.
+        // SAFETY: the lock excludes all other accesses. It is in the same memory, and every process that has the memory
+        // uses this type, as the documentation requires.
         unsafe { memory.lend(offset::<T>(), self.len, held) }
     }
 

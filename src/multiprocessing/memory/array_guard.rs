@@ -10,6 +10,10 @@ use crate::sys::Lent;
 
 /// Holds the lock of an [`Array`](super::Array), and gives access to its values in place.
 ///
+/// The slice is sound while all processes that have the array use it through this crate. If you do not trust one of
+/// them, use [`Array::get`](super::Array::get) and [`set`](super::Array::set), which copy: see [other
+/// processes](super::Array#other-processes).
+///
 /// A process that is forked by other means than this crate has a copy of the guard, and not the lock. Dropping that
 /// copy does nothing. Its values must not be used there: that is an access of [another
 /// process](super::Array#other-processes).
@@ -39,7 +43,7 @@ impl<'a, T> ArrayGuard<'a, T> {
     }
 
     /// The id of the process that ended, most likely by a kill, while it held the lock, if that happened since the last
-    /// guard. The values are as that process left them, perhaps half changed.
+    /// guard. The values are in the state in which that process left them, perhaps half changed.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;

@@ -142,7 +142,8 @@ numbers!(
     AtomicU8: u8, AtomicU16: u16, AtomicU32: u32, AtomicU64: u64, AtomicUsize: usize
 );
 
-impl<T: AtomicNumber> Atomic<T> {
+// Here the functions have the bound: an error of the compiler then says what to do.
+impl<T> Atomic<T> {
     /// Creates a number that can be sent to other processes.
     ///
     /// ```
@@ -158,16 +159,21 @@ impl<T: AtomicNumber> Atomic<T> {
     /// # Errors
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it. Otherwise the error of the system, for
     /// example if no descriptor is left.
-    pub fn new(number: T) -> io::Result<Self> {
+    pub fn new(number: T) -> io::Result<Self>
+    where
+        T: AtomicNumber,
+    {
         let (map, fd) = SharedMapping::create_reserved(size_of::<T>())?;
         let descriptor = Descriptor::from(fd);
         let memory = AtomicMemory { map, descriptor };
         T::set(T::cell(&memory), number);
         Ok(Self::of(memory))
     }
+}
 
+impl<T: AtomicNumber> Atomic<T> {
     fn of(memory: AtomicMemory) -> Self {
-        // One mapping is used with one size only.
+        // A mapping is only used with numbers of one size.
         let size = |_: &AtomicMemory| Some(vec![Part::Size(size_of::<T>())]);
         let file = Part::file(&memory.descriptor);
         Self {

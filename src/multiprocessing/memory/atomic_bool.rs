@@ -30,7 +30,7 @@ use crate::multiprocessing::handle::shared_handle;
 ///
 /// # Platform
 /// Linux.
-// Not the standard library's `AtomicBool` in place: another process could write a byte that is no `bool`.
+// Not the standard library's `AtomicBool` in place: another process could write a byte that is not a valid `bool`.
 #[derive(Clone)]
 pub struct AtomicBool(Atomic<u8>);
 
@@ -68,7 +68,7 @@ impl AtomicBool {
         self.0.store(flag.into(), order);
     }
 
-    /// Sets the flag. Returns what it was.
+    /// Sets the flag. Returns the previous one.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::AtomicBool;
@@ -83,7 +83,7 @@ impl AtomicBool {
         self.0.swap(flag.into(), order) != 0
     }
 
-    /// Sets the flag to `new` if it is `current`. Returns what it was, as an error if it is not `current`.
+    /// Sets the flag to `new` if it is `current`. Returns the previous flag, as an error if it is not `current`.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::AtomicBool;
@@ -96,7 +96,7 @@ impl AtomicBool {
     /// ```
     ///
     /// # Errors
-    /// What the flag is, if it is not `current`.
+    /// The flag, if it is not `current`.
     ///
     /// # Panics
     /// If `failure` is `Release` or `AcqRel`.
@@ -112,7 +112,7 @@ impl AtomicBool {
         outcome.map(|flag| flag != 0).map_err(|flag| flag != 0)
     }
 
-    /// Keeps the flag if it and `flag` are set. Returns what it was.
+    /// Sets the flag to the logical and of itself and `flag`. Returns the previous one.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::AtomicBool;
@@ -126,7 +126,7 @@ impl AtomicBool {
         self.0.fetch_and(flag.into(), order) != 0
     }
 
-    /// Sets the flag if `flag` is set. Returns what it was.
+    /// Sets the flag to the logical or of itself and `flag`. Returns the previous one.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::AtomicBool;
@@ -140,7 +140,7 @@ impl AtomicBool {
         self.0.fetch_or(flag.into(), order) != 0
     }
 
-    /// Inverts the flag if `flag` is set. Returns what it was.
+    /// Inverts the flag if `flag` is set. Returns the previous one.
     pub fn fetch_xor(&self, flag: bool, order: Ordering) -> bool {
         self.0.fetch_xor(flag.into(), order) != 0
     }

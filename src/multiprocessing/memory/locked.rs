@@ -81,7 +81,7 @@ impl Locked {
         held.map(|held| self.note(held))
     }
 
-    /// The lock reports a dead holder only to the next holder, which may not ask. So it is kept here.
+    /// The lock reports a dead holder only to the next holder, which may not read the report. So it is kept here.
     fn note<'a>(&'a self, held: RobustGuard<'a>) -> RobustGuard<'a> {
         if let Some(pid) = held.abandoned_by() {
             let word = self.memory().word(ABANDONED_BY);
@@ -90,19 +90,19 @@ impl Locked {
         held
     }
 
-    /// The last process that died as the holder, if no guard has asked since.
+    /// The last process that died as the holder, if no guard has read this since.
     pub(crate) fn abandoned_by(&self, _held: &RobustGuard<'_>) -> Option<u32> {
         let word = self.memory().word(ABANDONED_BY);
         let pid = word.swap(0, Ordering::Relaxed);
         (pid != 0).then_some(pid as u32)
     }
 
-    /// What travels to another process, with a size that says what is in the memory.
+    /// What travels to another process, with a size that describes the content of the memory.
     pub(crate) fn sent(&self, size: usize) -> impl Serialize + '_ {
         (&self.0.descriptor, &self.0.bell, size)
     }
 
-    /// The received memory, and the size sent with it; `len` computes the memory's length from that.
+    /// The received memory, and the size sent with it; `len` computes the memory's length from the size.
     pub(crate) fn receive<'de, D: Deserializer<'de>>(
         deserializer: D,
         len: impl FnOnce(usize) -> Option<usize>,

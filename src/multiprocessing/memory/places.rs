@@ -1,5 +1,6 @@
 //! The memory of a [`Value`](super::Value): its lock and two places. One place has the value. A change is written to
-//! the other, which then becomes the current one by one store. So a killed process leaves the old value or the new one.
+//! the other place, which one store then makes the current one. So a killed process leaves either the old value or the
+//! new one.
 
 use std::io;
 use std::marker::PhantomData;
@@ -53,7 +54,7 @@ impl<T: Pod> ValuePlaces<T> {
         Locked::create(memory_for::<T>(), fill).map(Self::of)
     }
 
-    /// Those of a received value, if it has the size of this type.
+    /// The places of a received value, if it has the size of this type.
     pub(super) fn receive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fits = |size| memory_for::<T>().filter(|_| size == size_of::<T>());
         let (locked, _) = Locked::receive(deserializer, fits)?;
@@ -73,8 +74,8 @@ impl<T: Pod> ValuePlaces<T> {
         value
     }
 
-    /// A process killed in here has either written to the unused place only, or is done. A fork of the holder writes
-    /// nothing.
+    /// A process that is killed in here has written only to the unused place, or has completed the change. A fork of
+    /// the holder writes nothing.
     pub(super) fn commit(&self, held: &RobustGuard<'_>, value: &T) {
         if !held.is_own() {
             return;

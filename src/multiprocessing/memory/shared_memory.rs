@@ -80,7 +80,7 @@ struct Segment {
 enum Access {
     /// In place. No process can shorten it.
     Mapped(sys::SharedMapping),
-    /// Through the system. Its user's processes can shorten it, and an access to a mapping would then be a signal.
+    /// By system calls. Processes of its user can shorten it, and access to a mapping would then raise a signal.
     File,
 }
 

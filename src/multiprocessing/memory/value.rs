@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytemuck::Pod;
 
 use super::places::ValuePlaces;
+use super::plain::PlainData;
 use super::value_guard::ValueGuard;
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::RobustGuard;
@@ -79,10 +80,9 @@ use crate::multiprocessing::robust::lock::RobustGuard;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// # When a process is killed
-/// The lock becomes free, and the value is the old or the new one, never a mix: a [`ValueGuard`] works on a
-/// copy, which replaces the value in one step when the guard is dropped. The next holder of the lock learns of
-/// the death by [`abandoned_by`](ValueGuard::abandoned_by).
+/// The lock becomes free, and the value is the old or the new one, never a mix: a [`ValueGuard`] works on a copy, which
+/// replaces the value in one step when the guard is dropped. [`abandoned_by`](ValueGuard::abandoned_by) reports the
+/// death to the next holder of the lock.
 ///
 /// # Other processes
 /// Every process uses the value through this type. A process that writes to its memory by other means, for example a
@@ -94,7 +94,8 @@ pub struct Value<T> {
     places: ValuePlaces<T>,
 }
 
-impl<T: Pod> Value<T> {
+// Here the functions have the bound: an error of the compiler then says what to do.
+impl<T> Value<T> {
     /// Creates a value that can be sent to other processes.
     ///
     /// ```
@@ -107,11 +108,16 @@ impl<T: Pod> Value<T> {
     /// # Errors
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it. Otherwise the error of the system, for
     /// example if no descriptors are left.
-    pub fn new(value: T) -> io::Result<Self> {
+    pub fn new(value: T) -> io::Result<Self>
+    where
+        T: PlainData,
+    {
         let places = ValuePlaces::create(&value)?;
         Ok(Self { places })
     }
+}
 
+impl<T: Pod> Value<T> {
     /// Takes the lock. Waits until it is free.
     ///
     /// ```

@@ -1,4 +1,4 @@
-//! A large value on its way to this process: in a file, complete, or through a stream, as it is written.
+//! A large value that arrives in this process: in a file, complete, or through a stream, while it is written.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
 
-/// The memory that is reserved for a large value before any of it arrives. From then on the memory grows by this
-/// factor: a value takes memory in proportion to the bytes that are there.
+/// The memory that is reserved for a large value before any of it arrives. After that the memory grows by this factor,
+/// so that a value takes memory in proportion to the bytes that have arrived.
 const FIRST: usize = 16 << 20;
 const GROWTH: usize = 8;
 
@@ -26,7 +26,7 @@ pub(super) struct ArrivingValue {
     part: ValuePart,
 }
 
-/// The part of a value that is here.
+/// The part of a value that has arrived.
 #[derive(Debug)]
 struct ValuePart {
     is_plain: bool,
@@ -36,7 +36,7 @@ struct ValuePart {
     beside: Vec<Descriptor>,
 }
 
-/// How much of a value is here.
+/// How much of a value has arrived.
 #[derive(Debug)]
 pub(super) enum PartRead {
     All,
@@ -46,7 +46,7 @@ pub(super) enum PartRead {
 }
 
 impl ValuePart {
-    /// The empty part of a value, and the last of its descriptors, which leads to the rest.
+    /// A value of which nothing has arrived, and the last of its descriptors, which gives access to the bytes.
     fn new(head: ValueHead, mut beside: Vec<Descriptor>) -> Result<(Self, Descriptor), CodecError> {
         if head.len > LARGEST_ITEM {
             let text = "a received value is larger than any that can be sent";

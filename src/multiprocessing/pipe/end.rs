@@ -15,7 +15,7 @@ use crate::executor::data::Data;
 use crate::multiprocessing::item::OutgoingItem;
 use crate::wire::descriptors::Descriptor;
 
-/// An end, as one process sees it.
+/// An end of a pipe, as one process sees it.
 #[derive(Debug)]
 pub(super) struct ConnectionEnd {
     pub(super) socket: Descriptor,
@@ -44,7 +44,7 @@ impl ConnectionEnd {
         at_once(Receive::new(&self.inbox))
     }
 
-    /// Receives a value in this thread. `None` if there is none until `end`.
+    /// Receives a value on this thread. `None` if there is none until `end`.
     pub(super) fn blocking_receive<T: Data>(
         &self,
         end: Option<Instant>,
@@ -62,7 +62,7 @@ impl ConnectionEnd {
         in_task(AwaitNews(&self.inbox)).await;
     }
 
-    /// Like [`await_news`](Self::await_news), in this thread. False if there is none until `end`.
+    /// Like [`await_news`](Self::await_news), on this thread. False if there is none until `end`.
     pub(super) fn blocking_await_news(&self, end: Option<Instant>) -> bool {
         in_thread(AwaitNews(&self.inbox), end).is_some()
     }
@@ -75,7 +75,7 @@ impl ConnectionEnd {
         in_task(Send::new(&self.outbox, item)).await
     }
 
-    /// Like [`send`](Self::send), of the outcome of an encoding. (The future does not borrow the value's type, so it is
+    /// Like [`send`](Self::send), for the result of an encoding. (The future does not borrow the value's type, so it is
     /// `Send` for a value that is not `Sync`.)
     pub(super) async fn send_encoded(
         &self,
@@ -95,7 +95,7 @@ impl ConnectionEnd {
         self.outbox.post(item, ValuePlace::Here, None)
     }
 
-    /// Like [`send`](Self::send), in this thread. Gives up at `end`: then the value is not received.
+    /// Like [`send`](Self::send), on this thread. Gives up at `end`: the value is then not received.
     pub(super) fn blocking_send(
         &self,
         item: &OutgoingItem<'_>,

@@ -54,7 +54,7 @@ impl ConnectionError {
     pub(super) const EMPTY: Self = Self(TransferCause::Empty);
     pub(super) const TIMED_OUT: Self = Self(TransferCause::TimedOut);
 
-    /// A message came with more descriptors than this process may have.
+    /// A message arrived with more descriptors than this process may open.
     pub(super) fn too_few_descriptors() -> Self {
         Self(TransferCause::NoSpace(io::Error::other(
             "the received value needs more descriptors than this process may open; raise RLIMIT_NOFILE",
@@ -90,7 +90,7 @@ impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             _ if sys::is_hangup(&error) => Self::CLOSED,
-            // A received object did not pass its check.
+            // A received object failed its check.
             io::ErrorKind::InvalidData => CodecError::new(error.to_string()).into(),
             _ => Self(error.into()),
         }

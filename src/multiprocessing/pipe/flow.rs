@@ -1,5 +1,5 @@
-//! A connection as a stream and a sink. Operations that need not wait complete at once; one that has to wait
-//! keeps a future in the connection.
+//! A connection as a stream and a sink. Operations that need not wait complete at once; one that must wait keeps a
+//! future in the connection.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The receiving side of an end. A small value is received by one system call, as a whole. A large value arrives
-//! through a stream.
+//! The receiving side of an end. A small value is received as a whole by one system call. A large value arrives through
+//! a stream.
 
 use std::cell::Cell;
 use std::io;
@@ -11,14 +11,15 @@ use super::packet::{self, LONGEST, ValuePlace};
 use super::put_back::PutBack;
 use super::watch::{Lasts, SocketWatch};
 use crate::executor::data::Data;
+use crate::multiprocessing::waiting::local::Local;
 use crate::sys::{self, AsFd as _, Direction, OwnedFd};
 use crate::wire::CodecError;
 use crate::wire::codec;
 use crate::wire::descriptors::{self, Descriptor};
 
-/// The page size of the system's packet buffers. A copy from the start of one page to a place just after the
-/// start of another takes three times as long as a copy to the middle of one: the processor mistakes its last
-/// writes for its next reads.
+/// The page size of the system's packet buffers. A copy from the start of one page to a place just after the start of
+/// another takes three times as long as a copy to the middle of a page: the processor mistakes its last writes for its
+/// next reads.
 const PAGE: usize = 4096;
 
 thread_local! {
@@ -30,7 +31,7 @@ thread_local! {
 pub(super) struct PipeInbox {
     socket: Descriptor,
     pub(super) news: Arc<SocketWatch>,
-    pub(super) put_back: Arc<PutBack>,
+    put_back: Local<Arc<PutBack>>,
 }
 
 /// What a receiver finds.
@@ -45,18 +46,23 @@ impl PipeInbox {
         Self {
             news: Arc::new(news),
             socket,
-            put_back: Arc::default(),
+            put_back: Local::default(),
         }
+    }
+
+    /// What receivers of this process have put back.
+    pub(super) fn put_back(&self) -> &Arc<PutBack> {
+        self.put_back.get()
     }
 
     /// Whether a message can be received, or the other end is closed.
     pub(super) fn has_news(&self) -> bool {
-        self.put_back.has_some() || sys::is_readable(&self.socket)
+        self.put_back().has_some() || sys::is_readable(&self.socket)
     }
 
     /// Takes the next message. `None` if there is none.
     pub(super) fn take<T: Data>(&self) -> Option<Result<Message<T>, ConnectionError>> {
-        if let Some(value) = self.put_back.take() {
+        if let Some(value) = self.put_back().take() {
             return Some(Ok(Message::Large(value)));
         }
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
@@ -79,7 +85,7 @@ impl PipeInbox {
             match sys::receive_with_fds(self.socket.as_fd(), buffer, &mut beside) {
                 Ok(received) => break received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                // The other end was closed before it read everything. Its own messages are still there.
+                // The other end was closed before it read everything, but its own messages are still there.
                 Err(error) if sys::is_hangup(&error) => {}
                 Err(error) => return Some(Err(error.into())),
             }

@@ -1,14 +1,15 @@
 //! [`pipe`]: two connected ends, each for one process. Reading order:
 //!
-//! - [`packet`]: what travels by the socket; [`watch`]: waiting for the socket;
-//! - [`outbox`]: the way out; [`inbox`]: the way in; [`arriving`] and [`put_back`]: large values on it;
-//! - [`send`] and [`receive`]: steps that never wait; [`step`]: what takes the steps, in a task or in a thread;
-//! - [`end`]: both ways, for all handles of this process; this file: the handle;
+//! - [`packet`]: what is sent on the socket; [`watch`]: waiting for the socket;
+//! - [`outbox`]: the sending side; [`inbox`]: the receiving side; [`arriving`] and [`put_back`]: large values that
+//!   arrive;
+//! - [`send`] and [`receive`]: steps that never wait; [`step`]: takes the steps, in a task or on a thread;
+//! - [`end`]: both sides, for all handles of this process; this file: the handle;
 //! - [`flow`]: the handle as a stream and a sink; [`pending`]: the future that one of these waits for;
 //! - [`error`]: the errors of a connection.
 //!
-//! A step never waits and has effect completely or not at all. So a wait can be dropped between two steps, and the next
-//! one continues.
+//! A step never waits, and takes effect completely or not at all. So a wait can be dropped between two steps, and the
+//! next wait continues.
 
 mod arriving;
 mod end;
@@ -299,9 +300,9 @@ impl<S: Data, R> Connection<S, R> {
 
     /// Like [`blocking_send`](Self::blocking_send), for at most `timeout`.
     ///
-    /// A value that was not sent in time is not received: the error hands it back. If a part of a large value was
-    /// already copied, the receiver drops that part and continues with the next value. The announcement of the value
-    /// takes a little room until a receiver has passed it.
+    /// A value that was not sent in time is not received: the error returns it. If a part of a large value was already
+    /// copied, the receiver drops that part and continues with the next value. The announcement of the value takes a
+    /// little room until a receiver has passed it.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::pipe;
@@ -439,7 +440,7 @@ fn encoded<S: Data>(value: &S) -> Result<OutgoingItem<'_>, ConnectionError> {
     Ok(item)
 }
 
-/// The same end. A value that this sink has accepted and not flushed stays with this one.
+/// The same end. A value that this sink has accepted and not flushed stays with this handle.
 impl<S, R> Clone for Connection<S, R> {
     fn clone(&self) -> Self {
         Self::of(self.end.clone())

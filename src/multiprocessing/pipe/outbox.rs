@@ -49,7 +49,7 @@ impl PipeOutbox {
     ) -> Option<Result<(), ConnectionError>> {
         let (front, value) = (item.front(), item.value());
         let own_len = item.head.own_len;
-        // Bytes that are contiguous are sent from there.
+        // Bytes that are contiguous in memory are sent from there.
         let bytes = match place {
             ValuePlace::Here if front.len() > own_len => [IoSlice::new(front), IoSlice::new(&[])],
             ValuePlace::Here => [IoSlice::new(front), IoSlice::new(value)],

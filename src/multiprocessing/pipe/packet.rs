@@ -1,10 +1,10 @@
-//! The format of a packet. The system delivers each packet whole, to one receiver. It holds an encoded value,
-//! or the head of a value and where the rest is.
+//! The format of a packet. The system delivers each packet whole, to one receiver. A packet holds an encoded value, or
+//! the head of a value and the place of the rest.
 
 use crate::wire::codec::{self, ValueHead};
 
-/// Values up to this size are in their packets. For a larger packet the system would need much contiguous
-/// memory, and the two ends could not work at the same time.
+/// Values up to this size are sent in their packets. For a larger packet the system would need much contiguous memory,
+/// and the two ends could not work at the same time.
 pub(super) const MOST: usize = 64 * 1024;
 
 /// The number of bytes of a larger value to copy before the other tasks of the runtime run.
@@ -62,15 +62,15 @@ mod tests {
     fn a_packet_is_read_as_it_was_written_and_nothing_else_is_one() {
         for len in [0, 1, 2, MOST, MOST + 1] {
             let mut chain = Chain::new();
-            codec::put(vec![1_u8; len], &mut chain).expect("it can be encoded");
+            codec::put(vec![1_u8; len], &mut chain).expect("numbers can be encoded");
             let value = chain.into_bytes();
-            let head = codec::value_head(&value).expect("it has one");
+            let head = codec::value_head(&value).expect("the value has a head");
             let all_here = Some((head, ValuePlace::Here, &value[head.own_len..]));
             assert_eq!(read(&value), all_here);
             for place in [ValuePlace::Stream, ValuePlace::File] {
                 let packet = [&value[..head.own_len], place.mark()].concat();
                 let found = read(&packet).map(|(found, at, _)| (found, at));
-                let is_one = len > MOST || len == 1; // A byte is a value of one byte.
+                let is_one = len > MOST || len == 1; // One byte is a value of one byte.
                 assert_eq!(found.is_some(), is_one);
                 assert!(len <= MOST || found == Some((head, place)));
             }

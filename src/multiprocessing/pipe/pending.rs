@@ -1,4 +1,4 @@
-//! A send or a receive that has to wait, kept between two polls.
+//! A send or a receive that must wait, kept between two polls.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ impl<T> PendingTransfer<T> {
         future.as_mut().poll(context)
     }
 
-    /// Whether another runtime polls now, which would not be woken.
+    /// Whether a different runtime polls now, which would not be woken.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.runtime != runtime()
     }

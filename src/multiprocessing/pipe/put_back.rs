@@ -1,5 +1,5 @@
-//! Large values that a receiver has started to read and then gave up, by a timeout or a drop. The next receiver of this
-//! process continues.
+//! Large values that a receiver has started to read and then given up, by a timeout or a drop. The next receiver of
+//! this process continues.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,14 +12,15 @@ use super::arriving::ArrivingValue;
 use crate::sys::{self, AsFd as _};
 use crate::wire::descriptors::Descriptor;
 
+/// Those of one process: a fork leaves the values of its parent to its parent.
 #[derive(Debug, Default)]
 pub(in crate::multiprocessing) struct PutBack {
     values: Mutex<VecDeque<ArrivingValue>>,
-    /// Whether there are some.
+    /// Whether there are any.
     has_some: AtomicBool,
     /// Wakes tasks that wait for the socket.
     for_tasks: Notify,
-    /// Readable while there are some; threads wait for it. Created by the first thread that waits.
+    /// Readable while there are any; threads wait for it. Created by the first thread that waits.
     for_threads: OnceLock<Option<Descriptor>>,
 }
 
@@ -28,7 +29,7 @@ impl PutBack {
         self.has_some.load(Ordering::Acquire)
     }
 
-    /// Takes one back.
+    /// Takes a value that was put back.
     pub(super) fn take(&self) -> Option<ArrivingValue> {
         if !self.has_some() {
             return None;
@@ -49,10 +50,10 @@ impl PutBack {
         self.for_tasks.notified()
     }
 
-    /// Readable when a value is put back after the first call. `None` if no descriptor is left for it.
+    /// Readable when a value is put back after the first call. `None` if this process may open no more descriptors.
     pub(super) fn bell(&self) -> Option<&Descriptor> {
-        // A receiver that puts a value back takes this lock too: either before, and the caller's next look finds the
-        // value, or after, and it signals this descriptor.
+        // A receiver that puts a value back takes this lock too. If it does so before this, the caller's next check
+        // finds the value; if after, it signals this descriptor.
         let _values = self.values();
         let bell = self
             .for_threads
@@ -75,39 +76,48 @@ impl PutBack {
     }
 }
 
-/// A value that a receiver reads. It is put back if the receiver gives up.
+/// A value that a receiver is reading. It is put back if the receiver gives up.
 #[derive(Debug)]
 pub(super) struct HeldValue<'a> {
     put_back: &'a PutBack,
+    /// The process that reads it.
+    generation: u32,
     value: Option<ArrivingValue>,
 }
 
 impl<'a> HeldValue<'a> {
     pub(super) fn new(put_back: &'a PutBack, value: ArrivingValue) -> Self {
-        let value = Some(value);
-        Self { put_back, value }
+        Self {
+            put_back,
+            generation: sys::generation(),
+            value: Some(value),
+        }
     }
 
     pub(super) fn get(&self) -> &ArrivingValue {
         self.value
             .as_ref()
-            .expect("it is present until it is taken")
+            .expect("the value is present until it is taken")
     }
 
     pub(super) fn get_mut(&mut self) -> &mut ArrivingValue {
         self.value
             .as_mut()
-            .expect("it is present until it is taken")
+            .expect("the value is present until it is taken")
     }
 
     pub(super) fn take(mut self) -> ArrivingValue {
-        self.value.take().expect("it is present until it is taken")
+        self.value
+            .take()
+            .expect("the value is present until it is taken")
     }
 }
 
 impl Drop for HeldValue<'_> {
     fn drop(&mut self) {
-        if let Some(value) = self.value.take() {
+        let value = self.value.take();
+        // In a fork this is a copy: the parent reads the value.
+        if let Some(value) = value.filter(|_| self.generation == sys::generation()) {
             self.put_back.put_back(value);
         }
     }

@@ -6,7 +6,7 @@ use super::arriving::PartRead;
 use super::error::ConnectionError;
 use super::inbox::{Message, PipeInbox};
 use super::put_back::HeldValue;
-use super::step::{Also, Reasons, Step, Transfer};
+use super::step::{OtherReason, Reasons, Step, Transfer};
 use crate::executor::data::Data;
 
 /// Receives the next value. A large one that it does not receive completely is put back when this is dropped.
@@ -36,7 +36,7 @@ impl<'a, T: Data> Receive<'a, T> {
             Ok(PartRead::Some) => Step::Part,
             Ok(PartRead::All) => Step::Done(self.held.take()?.take().decode()),
             Ok(PartRead::Torn) => {
-                drop(self.held.take()?.take()); // The next value may be complete.
+                drop(self.held.take()?.take()); // The sender ended early: skips this value.
                 Step::Part
             }
         })
@@ -53,7 +53,7 @@ impl<T: Data> Transfer for Receive<'_, T> {
         Some(match self.inbox.take()? {
             Ok(Message::Value(value)) => Step::Done(Ok(value)),
             Ok(Message::Large(value)) => {
-                self.held = Some(HeldValue::new(&self.inbox.put_back, value));
+                self.held = Some(HeldValue::new(self.inbox.put_back(), value));
                 self.read().unwrap_or(Step::Part)
             }
             Err(error) => Step::Done(Err(error)),
@@ -88,7 +88,7 @@ impl PipeInbox {
     fn reasons(&self) -> Reasons {
         Reasons {
             socket: Some(self.news.clone()),
-            also: Also::PutBack(self.put_back.clone()),
+            other: OtherReason::PutBack(self.put_back().clone()),
         }
     }
 }
@@ -171,7 +171,7 @@ mod tests {
         drop(stream);
         sys::send_with_fds(ours.as_fd(), &[IoSlice::new(b"part")], &[]).expect("there is room");
         assert!(received(&inbox).is_none(), "a part is there");
-        let kept = inbox.put_back.take().expect("it was put back");
+        let kept = inbox.put_back().take().expect("it was put back");
         assert_eq!(kept.bytes(), b"part");
         assert!(kept.bytes().capacity() <= 32 << 20);
         let too_large = LARGEST_ITEM as u64 + 1;
@@ -197,11 +197,11 @@ mod tests {
         let receive = || Receive::<Vec<u8>>::new(&inbox);
         torn(MOST_PARTS);
         announce(&theirs, 1 << 20, ValuePlace::Stream, &[]);
-        assert!(at_once(receive()).is_none(), "it must not wait");
+        assert!(at_once(receive()).is_none(), "the receive must not wait");
         assert!(received(&inbox).expect("the last").is_err());
         torn(MOST_PARTS + 3);
         let end = Some(Instant::now());
-        assert!(in_thread(receive(), end).is_none(), "its time is over");
+        assert!(in_thread(receive(), end).is_none(), "the time is over");
         assert!(inbox.has_news(), "some are left");
     }
 }

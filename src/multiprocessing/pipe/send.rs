@@ -1,6 +1,6 @@
 //! A send. For a large value, a packet announces a separate stream, whose other end is a descriptor of the packet. If
-//! the sender is dropped before all is written, the receiver finds an early end of the stream, and skips the value. If
-//! the receiver is dropped without the value, the sender sends it again. So neither blocks the others.
+//! the sender is dropped before all is written, the receiver finds an early end of the stream and skips the value. If
+//! the receiver is dropped without the value, the sender sends it again. So neither blocks the other side.
 
 use std::io::{self, IoSlice};
 use std::mem;

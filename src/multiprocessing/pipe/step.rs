@@ -1,5 +1,5 @@
-//! Every wait of a pipe, once: a [`Transfer`] consists of steps that never wait, and one of three drivers takes the
-//! steps: [`in_task`], [`in_thread`] or [`at_once`].
+//! The waits of a pipe, written once: a [`Transfer`] consists of steps that never wait, and one of three drivers takes
+//! the steps: [`in_task`], [`in_thread`] or [`at_once`].
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::put_back::PutBack;
 use super::watch::SocketWatch;
 use crate::multiprocessing::waiting::driver::is_over;
 use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
-use crate::multiprocessing::waiting::pause::BLIND;
+use crate::multiprocessing::waiting::pause::CHECK_INTERVAL;
 use crate::sys::AsFd as _;
 
-/// The number of parts that are done in a row by a driver that must not wait, or no longer.
+/// The number of parts that a driver takes in a row if it must not wait, or must not wait any longer.
 pub(in crate::multiprocessing) const MOST_PARTS: usize = 64;
 
 /// Something to do that may have to wait, in any number of parts.
@@ -24,7 +24,7 @@ pub(in crate::multiprocessing) trait Transfer {
     /// Its result.
     type Done;
 
-    /// Does what is possible now. Returns `None` if it has to wait.
+    /// Does what is possible now. Returns `None` if it must wait.
     ///
     /// A step that changes what the transfer waits for returns [`Step::Part`].
     fn step(&mut self) -> Option<Step<Self::Done>>;
@@ -36,9 +36,9 @@ pub(in crate::multiprocessing) trait Transfer {
 /// What a step has done.
 #[derive(Debug)]
 pub(in crate::multiprocessing) enum Step<T> {
-    /// All.
+    /// It is complete.
     Done(T),
-    /// A part, which took a while. The other tasks run before the next part.
+    /// It has completed a part that took a while. The other tasks run before the next part.
     Part,
 }
 
@@ -47,12 +47,12 @@ pub(in crate::multiprocessing) enum Step<T> {
 pub(in crate::multiprocessing) struct Reasons {
     /// This socket is ready, or its other end is closed.
     pub(in crate::multiprocessing) socket: Option<Arc<SocketWatch>>,
-    pub(in crate::multiprocessing) also: Also,
+    pub(in crate::multiprocessing) other: OtherReason,
 }
 
-/// Another reason, beside a socket.
+/// Another reason to take the next step, besides a socket.
 #[derive(Debug)]
-pub(in crate::multiprocessing) enum Also {
+pub(in crate::multiprocessing) enum OtherReason {
     Nothing,
     /// A receiver of this process gives up a value that it has started to read.
     PutBack(Arc<PutBack>),
@@ -64,12 +64,12 @@ impl Reasons {
     pub(super) fn socket(socket: &Arc<SocketWatch>) -> Self {
         Self {
             socket: Some(socket.clone()),
-            also: Also::Nothing,
+            other: OtherReason::Nothing,
         }
     }
 }
 
-/// Does a transfer in a task.
+/// Runs a transfer in a task.
 ///
 /// # Panics
 /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (or a timer, if it waits for a time).
@@ -91,13 +91,13 @@ pub(in crate::multiprocessing) async fn in_task<T: Transfer>(mut transfer: T) ->
 
 async fn sleep_in_task<T: Transfer>(transfer: &mut T) -> Step<T::Done> {
     loop {
-        let Reasons { socket, also } = transfer.waits_for();
-        let (put_back, time) = match &also {
-            Also::Nothing => (None, None),
-            Also::PutBack(values) => (Some(values.notified()), None),
-            Also::At(time) => (None, Some(*time)),
+        let Reasons { socket, other } = transfer.waits_for();
+        let (put_back, time) = match &other {
+            OtherReason::Nothing => (None, None),
+            OtherReason::PutBack(values) => (Some(values.notified()), None),
+            OtherReason::At(time) => (None, Some(*time)),
         };
-        // Only what is put back from here on wakes this task.
+        // This task is woken only by values that are put back from here on.
         if let Some(step) = transfer.step() {
             return step;
         }
@@ -122,7 +122,7 @@ async fn either(put_back: Option<Notified<'_>>, time: Option<Instant>) {
     }
 }
 
-/// Does a transfer in a thread. `None` if it is not done by `end`.
+/// Runs a transfer on a thread. `None` if it is not complete by `end`.
 pub(in crate::multiprocessing) fn in_thread<T: Transfer>(
     mut transfer: T,
     end: Option<Instant>,
@@ -132,7 +132,7 @@ pub(in crate::multiprocessing) fn in_thread<T: Transfer>(
         let step = linger(|| transfer.step()).or_else(|| sleep_in_thread(&mut transfer, end));
         match step? {
             Step::Done(done) => return Some(done),
-            // Another process could send parts without an end.
+            // Another process could send parts without end.
             Step::Part if is_over(end) && late >= MOST_PARTS => return None,
             Step::Part => late += usize::from(is_over(end)),
         }
@@ -141,16 +141,16 @@ pub(in crate::multiprocessing) fn in_thread<T: Transfer>(
 
 fn sleep_in_thread<T: Transfer>(transfer: &mut T, end: Option<Instant>) -> Option<Step<T::Done>> {
     loop {
-        let Reasons { socket, also } = transfer.waits_for();
-        let (bell, time) = match &also {
-            Also::Nothing => (None, None),
-            Also::PutBack(values) => match values.bell() {
+        let Reasons { socket, other } = transfer.waits_for();
+        let (bell, time) = match &other {
+            OtherReason::Nothing => (None, None),
+            OtherReason::PutBack(values) => match values.bell() {
                 Some(bell) => (Some(bell.as_fd()), None),
-                None => (None, Some(Instant::now() + BLIND)),
+                None => (None, Some(Instant::now() + CHECK_INTERVAL)),
             },
-            Also::At(time) => (None, Some(*time)),
+            OtherReason::At(time) => (None, Some(*time)),
         };
-        // The bell reports only what is put back from here on.
+        // The bell reports only values that are put back from here on.
         let step = transfer.step();
         if step.is_some() || is_over(end) {
             return step;
@@ -164,11 +164,11 @@ fn sleep_in_thread<T: Transfer>(transfer: &mut T, end: Option<Instant>) -> Optio
 }
 
 fn sleep(wake: Option<Instant>) {
-    let wake = wake.expect("what waits for no socket waits for a time");
+    let wake = wake.expect("a transfer that waits for no socket waits for a time");
     thread::sleep(wake.saturating_duration_since(Instant::now()));
 }
 
-/// Does a transfer if it need not wait. `None` if it must.
+/// Runs a transfer if it need not wait. `None` if it must.
 pub(in crate::multiprocessing) fn at_once<T: Transfer>(mut transfer: T) -> Option<T::Done> {
     for _ in 0..MOST_PARTS {
         match transfer.step()? {

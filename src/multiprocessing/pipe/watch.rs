@@ -1,27 +1,29 @@
 //! A socket that tasks of any runtime and threads wait for.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
+use crate::multiprocessing::waiting::local::Local;
 use crate::multiprocessing::waiting::pause::pause;
 use crate::sys::{self, AsFd as _, BorrowedFd, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 
-/// A descriptor to wait for, in one direction. It is registered with a runtime only once a task there has to wait.
+/// A descriptor to wait for, in one direction. It is registered with a runtime only once a task in it must wait.
 #[derive(Debug)]
 pub(in crate::multiprocessing) struct SocketWatch {
     fd: Descriptor,
     way: Direction,
     lasts: Lasts,
-    registered: Mutex<Option<Registered>>,
+    /// A fork shares the epoll instance of its parent, so it registers nothing there.
+    registered: Local<Mutex<Option<Registered>>>,
 }
 
 /// How long a runtime watches a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::multiprocessing) enum Lasts {
-    /// Also while no task waits: then the runtime may wake in vain.
+    /// Also while no task waits. The runtime may then wake needlessly.
     Always,
     /// While a task waits. The next wait registers the descriptor again, by four system calls.
     WhileWaiting,
@@ -55,28 +57,28 @@ impl SocketWatch {
             fd,
             way,
             lasts,
-            registered: Mutex::new(None),
+            registered: Local::default(),
         }
     }
 
-    /// Calls `look` whenever the descriptor is ready, until it returns a value.
+    /// Calls `check` whenever the descriptor is ready, until it returns a value.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
     ///
     /// # Cancel safety
-    /// Cancel safe: a value that `look` returns is returned at once.
-    pub(super) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+    /// Cancel safe: a value that `check` returns is returned at once.
+    pub(super) async fn until<T>(&self, mut check: impl FnMut() -> Option<T>) -> T {
         loop {
             if let Some(watched) = self.watched() {
-                match watched.until(&mut look).await {
+                match watched.until(&mut check).await {
                     Ok(found) => return found,
                     Err(_) => self.forget(), // The runtime is about to end.
                 }
             }
-            // No descriptor is left for the registration.
+            // This process may open no more descriptors for the registration.
             pause().await;
-            if let Some(found) = look() {
+            if let Some(found) = check() {
                 return found;
             }
         }
@@ -87,17 +89,12 @@ impl SocketWatch {
         sys::wait_ready(self.fd.as_fd(), self.way, other, end);
     }
 
-    /// The registration in this runtime. `None` if no descriptor is left for it.
+    /// The registration with this runtime. `None` if there is no descriptor for it.
     fn watched(&self) -> Option<Arc<Readiness>> {
         let runtime = Handle::current().id();
-        let mut registered = self
-            .registered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut registered = self.registered();
         let here = registered.as_ref().filter(|here| here.runtime == runtime);
-        if let Some(watched) = here.and_then(|here| here.readiness.get())
-            && watched.is_ours()
-        {
+        if let Some(watched) = here.and_then(|here| here.readiness.get()) {
             return Some(watched);
         }
         // Tokio registers a descriptor only once, so it is cloned.
@@ -111,11 +108,12 @@ impl SocketWatch {
         Some(watched)
     }
 
+    fn registered(&self) -> MutexGuard<'_, Option<Registered>> {
+        let registered = self.registered.get();
+        registered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forget(&self) {
-        let mut registered = self
-            .registered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *registered = None;
+        *self.registered() = None;
     }
 }

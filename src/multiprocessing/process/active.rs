@@ -1,28 +1,21 @@
-//! The running processes of this program. A process is listed from its start to its end, independent of its
-//! handle. Each look removes those that have ended.
+//! The running processes of this program. A process is listed from its start to its end, whether or not its handle
+//! exists. Each use of the list removes the processes that have ended.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::home::anywhere;
 use crate::multiprocessing::waiting::driver::may_block;
+use crate::multiprocessing::waiting::local::Local;
 use crate::process::runner::{self, RunningProcess};
 use crate::sys::{self, OwnedFd};
 
-static LIST: Mutex<List> = Mutex::new(List {
-    generation: 0,
-    entries: Vec::new(),
-});
-
-struct List {
-    /// The process that made the list: the children of another process are not listed.
-    generation: u32,
-    entries: Vec<ActiveEntry>,
-}
+/// Each process has its own: a fork does not list the children of its parent.
+static LIST: Local<Mutex<Vec<ActiveEntry>>> = Local::first(Mutex::new(Vec::new()));
 
 struct ActiveEntry {
     child: ActiveChild,
     pidfd: Arc<OwnedFd>,
-    /// Exists while this process has to take the exit status.
+    /// Exists while this process must take the exit status.
     runner: Weak<RunningProcess>,
 }
 
@@ -68,10 +61,7 @@ impl ActiveChild {
 /// ```
 pub fn active_children() -> Vec<ActiveChild> {
     let list = running();
-    list.entries
-        .iter()
-        .map(|entry| entry.child.clone())
-        .collect()
+    list.iter().map(|entry| entry.child.clone()).collect()
 }
 
 /// Waits until every [`Process`](super::Process) of this program has ended, except for daemons. Python does
@@ -125,7 +115,7 @@ pub(super) fn add(runner: &Arc<RunningProcess>, name: &str, daemon: bool) {
         name: name.to_owned(),
         daemon,
     };
-    running().entries.push(ActiveEntry {
+    running().push(ActiveEntry {
         child,
         pidfd: runner.pidfd().clone(),
         runner: Arc::downgrade(runner),
@@ -134,37 +124,27 @@ pub(super) fn add(runner: &Arc<RunningProcess>, name: &str, daemon: bool) {
 
 /// Removes a process that has ended.
 pub(super) fn forget(runner: &RunningProcess) {
-    let mut list = lock();
-    list.entries
-        .retain(|entry| !Arc::ptr_eq(&entry.pidfd, runner.pidfd()));
+    lock().retain(|entry| !Arc::ptr_eq(&entry.pidfd, runner.pidfd()));
 }
 
 /// A process to wait for.
 fn next() -> Option<Arc<OwnedFd>> {
     let list = running();
-    let mut awaited = list.entries.iter().filter(|entry| !entry.child.daemon);
+    let mut awaited = list.iter().filter(|entry| !entry.child.daemon);
     awaited.next().map(|entry| entry.pidfd.clone())
 }
 
 /// The list, without the processes that have ended. Takes their exit statuses: the owner of a handle may never
 /// ask.
-fn running() -> MutexGuard<'static, List> {
+fn running() -> MutexGuard<'static, Vec<ActiveEntry>> {
     let mut list = lock();
-    let ended = list
-        .entries
-        .extract_if(.., |entry| sys::is_readable(&entry.pidfd));
+    let ended = list.extract_if(.., |entry| sys::is_readable(&entry.pidfd));
     for runner in ended.filter_map(|entry| entry.runner.upgrade()) {
         runner.try_end();
     }
     list
 }
 
-fn lock() -> MutexGuard<'static, List> {
-    let mut list = LIST.lock().unwrap_or_else(PoisonError::into_inner);
-    let generation = sys::generation();
-    if list.generation != generation {
-        list.generation = generation;
-        list.entries.clear();
-    }
-    list
+fn lock() -> MutexGuard<'static, Vec<ActiveEntry>> {
+    LIST.get().lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -135,15 +135,14 @@ impl ProcessBuilder {
     ///   those with a [`preload`](Self::preload) or with [`env_clear`](Self::env_clear). It starts with the first of
     ///   them and stays until the program ends.
     /// - [`Spawn`](StartMethod::Spawn): the executable is started again.
-    /// - [`Fork`](StartMethod::Fork): this process is forked as it is when the start is awaited. It must have
-    ///   only one thread, counting those of a runtime. The new process inherits every open descriptor,
-    ///   including this process's ends of pipes to other processes, which then report their end later. If the
-    ///   handle is dropped outside of a runtime, a thread waits for the end of the process. The function seems
-    ///   to run within the runtime that awaited the start; [`blocking_spawn`](Self::blocking_spawn) creates one
-    ///   for that too. So it can start a runtime of its own only on another thread, and cannot use `Fork`
-    ///   itself. Input that this process has buffered from its stdin is in the stdin of the new process too. A
-    ///   generator of random numbers that has drawn some in this process draws the same numbers in each new one:
-    ///   give it a new seed at the beginning of the function.
+    /// - [`Fork`](StartMethod::Fork): this process is forked as it is when the start is awaited. It must have only one
+    ///   thread, counting those of a runtime. The new process inherits every open descriptor, including this process's
+    ///   ends of pipes to other processes, which then report their end later. If the handle is dropped outside a
+    ///   runtime, a thread waits for the end of the process. The function seems to run within the runtime that awaited
+    ///   the start; [`blocking_spawn`](Self::blocking_spawn) creates one for that too. So it can start a runtime of its
+    ///   own only on another thread, and cannot use `Fork` itself. Input that this process has buffered from its stdin
+    ///   is in the stdin of the new process too. A random number generator that was used in this process draws the same
+    ///   numbers in each new one: give it a new seed at the beginning of the function.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
@@ -183,13 +182,13 @@ impl ProcessBuilder {
     /// [`spawn_timeout`](Self::spawn_timeout) of the start that waits for it.
     ///
     /// The preload must leave no thread running. Its output goes to the stderr that this process has at the first
-    /// start. A generator of random numbers that it has used draws the same numbers in each process: give it a new seed
-    /// at the beginning of the function.
+    /// start. A random number generator that it has used draws the same numbers in each process: give it a new seed at
+    /// the beginning of the function.
     ///
     /// # Errors
-    /// A start fails if the preload returns an error or panics: the text says it. With another start method than
-    /// [`StartMethod::ForkServer`], for which there is no fork server, and for arguments that cannot be used, the error
-    /// is `is_invalid_setting()`.
+    /// A start fails if the preload returns an error or panics: the error's text contains the reason. With a start
+    /// method other than [`StartMethod::ForkServer`], for which there is no fork server, and for arguments that cannot
+    /// be used, the error is `is_invalid_setting()`.
     #[doc(alias = "set_forkserver_preload")]
     pub fn preload<F, A, M>(mut self, function: F, args: A) -> Self
     where
@@ -300,8 +299,8 @@ impl ProcessBuilder {
         self
     }
 
-    /// The time within which the process must become ready; after it, the process is killed. Default: 30
-    /// seconds. Must not be 0.
+    /// The time within which the process must become ready. After that, the process is killed. Default: 30 seconds.
+    /// Must not be 0.
     ///
     /// With [`StartMethod::ForkServer`] the limit applies to the answer of the fork server, and again to the
     /// process that it forked. A fork server that has not answered within the limit, and has answered no other
@@ -357,7 +356,7 @@ impl ProcessBuilder {
         } = self.prepare(function, args)?;
         let has_runtime = Handle::try_current().is_ok();
         let started = match order.start_method {
-            // Another thread would forbid the fork.
+            // In a program with one thread, another thread would prevent the fork.
             StartMethod::Fork if !has_runtime => start_now(order),
             _ => anywhere(order.start(false)).await,
         };
@@ -408,7 +407,7 @@ impl ProcessBuilder {
             name: self.name.clone(),
             ..TaskOptions::new()
         };
-        let ticket = Ticket::new(std::any::type_name::<F>(), Some(Arc::new(options)));
+        let ticket = Ticket::new(F::path(), Some(Arc::new(options)));
         let checked = self.check();
         let preload = checked.map_err(|error| SpawnError::invalid(ticket.name(), error))?;
         #[cfg(feature = "isolation")]
@@ -517,14 +516,14 @@ fn check_preload(
     Ok((function, args))
 }
 
-/// Everything that exists before the process.
+/// Everything that is opened before the process exists.
 struct Prepared {
     order: StartOrder,
     ticket: Ticket,
     rest: ParentSide,
 }
 
-/// What stays in this process.
+/// The parts that stay in this process.
 struct ParentSide {
     daemon: bool,
     kill_on_drop: bool,
@@ -562,8 +561,7 @@ fn start_now(order: StartOrder) -> Result<StartedProcess, Refusal> {
     if sys::generation() == 0 || Handle::try_current().is_err() {
         return start();
     }
-    // A fork still seems to be in the runtime that it was forked in, which forbids another runtime on this
-    // thread.
+    // In a fork, this thread still seems to be in its parent's runtime, which forbids another runtime on this thread.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, start);
         let thread = thread.map_err(sys::no_thread);

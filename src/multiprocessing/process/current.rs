@@ -112,7 +112,7 @@ impl ParentProcess {
         self.identity.pid()
     }
 
-    /// Whether the process is alive. If the system does not say that, for example in a sandbox, it counts as alive.
+    /// Whether the process is alive. If the system does not report that, for example in a sandbox, it counts as alive.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::{Process, parent_process};
@@ -126,7 +126,7 @@ impl ParentProcess {
         !self.identity.has_ended()
     }
 
-    /// Waits until the process has ended. A process that is no daemon can so clean up after the end of its parent.
+    /// Waits until the process has ended. So a process that is no daemon can clean up after the end of its parent.
     ///
     /// # Cancel safety
     /// Cancel safe.

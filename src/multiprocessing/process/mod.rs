@@ -67,10 +67,10 @@ use crate::process::runner::{ProcessOutcome, RunningProcess};
 /// started. If it exits by itself, those run on.
 ///
 /// # Signals
-/// By every start method, the process starts with no signal blocked and with the default action for each signal,
-/// whatever this process blocks or handles. What this process ignores (SIGHUP, if `nohup` has started it) stays
-/// ignored, as in any program that another one starts. Exceptions are SIGINT and SIGCHLD, which get the default action,
-/// and SIGPIPE, SIGTTIN and SIGTTOU, which are ignored: a failed write or read is an error of the function.
+/// With every start method, the process starts with no signal blocked and with the default action for each signal,
+/// whatever this process blocks or handles. A signal that this process ignores (SIGHUP, if `nohup` has started it)
+/// stays ignored, as in any program that another one starts. Exceptions are SIGINT and SIGCHLD, which get the default
+/// action, and SIGPIPE, SIGTTIN and SIGTTOU, which are ignored: a failed write or read is an error of the function.
 ///
 /// # Drop, and the end of the program
 /// Dropping the handle does not end the process, unless [`kill_on_drop`](ProcessBuilder::kill_on_drop) is set.
@@ -81,10 +81,10 @@ use crate::process::runner::{ProcessOutcome, RunningProcess};
 /// process runs on, and this process does not wait for it. Python joins its processes at exit; here, call
 /// [`join_all`] at the end of `main`.
 ///
-/// A process that has ended stays a zombie until its handle is dropped or asked ([`is_alive`](Self::is_alive),
-/// [`exit_code`](Self::exit_code), a join), until [`active_children`] or [`join_all`] is called, or until
-/// another process is started. With [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) it is not a
-/// zombie of this process: the fork server takes its exit status at once.
+/// A process that has ended stays a zombie until its handle is dropped or queried ([`is_alive`](Self::is_alive),
+/// [`exit_code`](Self::exit_code), a join), until [`active_children`] or [`join_all`] is called, or until another
+/// process is started. With [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) it is not a zombie of this
+/// process: the fork server takes its exit status at once.
 ///
 /// # Platform
 /// Linux.
@@ -116,7 +116,7 @@ impl<R: Data> Process<R> {
     /// encoded; otherwise the system refused the start, or the process ended before it was ready.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the process is killed. It may have started to run the function by then.
+    /// If the future is dropped, the process is killed. It may already have started to run the function.
     pub async fn spawn<F, A, M>(function: F, args: A) -> Result<Self, SpawnError>
     where
         F: Task<A, M, Output = R> + Copy + Send + Sync + 'static,

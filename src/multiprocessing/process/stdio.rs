@@ -39,9 +39,9 @@ enum StdioKind {
 impl Stdio {
     /// The same stream as this process's. The default for stdout and stderr.
     ///
-    /// The process gets an open file of its own where the system opens one. It opens none for a socket or a terminal of
-    /// another user. Then both processes share an open file: if one makes it non-blocking, prints of the other may
-    /// fail.
+    /// The process gets an open file description of its own if the system opens one. It opens none for a socket or a
+    /// terminal of another user. Both processes then share an open file: if one makes it non-blocking, prints of the
+    /// other may fail.
     ///
     /// The process is not in the foreground of a terminal: a read from the terminal fails.
     pub fn inherit() -> Self {
@@ -72,7 +72,7 @@ impl Stdio {
         })
     }
 
-    /// The process's end of an output that is `own` in this process; and this process's end, if it is a pipe.
+    /// The process's end of an output that is `own` in this process; and this process's end, if the output is a pipe.
     pub(super) fn open_output(self, own: &impl AsFd) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         Ok(match self.0 {
             StdioKind::Null => (sys::nowhere()?, None),

@@ -1,4 +1,4 @@
-//! Tests only: puts, takes and closes of a queue that are cut off before any of their steps, as by a kill.
+//! Tests only: puts, takes and closes of a queue that are cut off before each of their steps, as by a kill.
 
 #[cfg(all(test, not(properties)))]
 mod tests {
@@ -11,14 +11,15 @@ mod tests {
     use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
     use crate::multiprocessing::robust::lock::RobustGuard;
     use crate::multiprocessing::waiting::driver::InThread;
+    use crate::multiprocessing::waiting::wait::WatchedProcesses;
     use crate::sys::ProcessIdentity;
     use crate::wire::descriptors::Descriptor;
 
-    /// A queue of processes that are cut off after a number of steps. They leave what a killed process leaves:
-    /// it does not release the lock, which is taken over from it.
+    /// A queue of processes that are cut off after a number of steps. They leave the same state as a killed process:
+    /// the lock is not released, but taken over.
     struct TriedQueue(SharedQueue, Descriptor);
 
-    /// With a descriptor.
+    /// An item with a descriptor.
     type Item = (u64, Event);
 
     impl TriedQueue {
@@ -33,14 +34,14 @@ mod tests {
             act: impl FnOnce(&mut RobustGuard<'_>) -> R,
         ) -> Result<R, Cut> {
             cut_after(steps, || {
-                let mut held = self.0.lock.try_lock().expect("it is free");
+                let mut held = self.0.lock.try_lock().expect("the lock is free");
                 act(&mut held)
             })
         }
 
         fn put(&self, steps: u64, item: &Item) -> Result<(), Cut> {
-            let mut outgoing = OutgoingItem::of(item).expect("it can be encoded");
-            outgoing.pack(usize::MAX).expect("it is small");
+            let mut outgoing = OutgoingItem::of(item).expect("the item encodes");
+            outgoing.pack(usize::MAX).expect("the item is small");
             self.locked(steps, |held| {
                 let put = self.0.put(held, &self.1, &outgoing).expect("there is room");
                 put.expect("there is memory");
@@ -51,24 +52,28 @@ mod tests {
             let mut incoming = IncomingItem::for_type::<Item>();
             let taken = self.locked(steps, |held| self.0.take(held, &mut incoming))?;
             Ok(taken.map(|taken| {
-                taken.expect("it is whole");
-                incoming.into_item().expect("it can be decoded")
+                taken.expect("the item is whole");
+                incoming.into_item().expect("the item decodes")
             }))
         }
 
-        /// Takes the remaining items, which have to be these, in this order.
+        /// Takes the remaining items, which must be these, in this order.
         fn has(&self, items: &[Item]) {
             for (number, event) in items {
-                let taken = self.take(u64::MAX).expect("it is not cut off");
-                let (found, beside) = taken.expect("it is there");
+                let taken = self.take(u64::MAX).expect("the step is not cut off");
+                let (found, beside) = taken.expect("an item is there");
                 beside.set();
                 assert!(found == *number && event.is_set());
                 event.clear();
             }
-            assert!(self.take(u64::MAX).expect("it is not cut off").is_none());
+            assert!(
+                self.take(u64::MAX)
+                    .expect("the step is not cut off")
+                    .is_none()
+            );
         }
 
-        /// The process that took items so far has ended.
+        /// Treats the process that took items so far as ended.
         fn end(&self, as_process: &Child) {
             let ended = ProcessIdentity::from_word(as_process.id().into()).expect("not 0");
             self.0.holders().rename(ProcessIdentity::own(), ended);
@@ -81,9 +86,11 @@ mod tests {
         }
 
         fn all_done(&self) -> Option<u64> {
-            let look = |held: &mut RobustGuard<'_>| self.0.all_done(held);
+            let check = |held: &mut RobustGuard<'_>, watched: &mut WatchedProcesses| {
+                self.0.all_done(held, watched)
+            };
             let driver = InThread::within(Some(Duration::ZERO));
-            InThread::run(self.0.lock.wait_until(&driver, look))
+            InThread::run(self.0.lock.wait_until(&driver, check))
         }
     }
 
@@ -105,11 +112,15 @@ mod tests {
         let [first, second, third] = items();
         for steps in 0.. {
             let tried = TriedQueue::new(false);
-            tried.put(u64::MAX, &first).expect("it is not cut off");
+            tried
+                .put(u64::MAX, &first)
+                .expect("the step is not cut off");
             let outcome = tried.put(steps, &second);
             let is_there = tried.0.glance().len() == 2;
             assert!(is_there || outcome.is_err());
-            tried.put(u64::MAX, &third).expect("it is not cut off");
+            tried
+                .put(u64::MAX, &third)
+                .expect("the step is not cut off");
             if is_there {
                 tried.has(&[first.clone(), second.clone(), third.clone()]);
             } else {
@@ -127,7 +138,7 @@ mod tests {
         for steps in 0.. {
             let (tried, items) = (TriedQueue::new(false), items());
             for item in &items {
-                tried.put(u64::MAX, item).expect("it is not cut off");
+                tried.put(u64::MAX, item).expect("the step is not cut off");
             }
             let outcome = tried.take(steps);
             let left = tried.0.glance().len() as usize;
@@ -141,21 +152,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_by_one_that_is_cut_off_is_lost_and_counted_once() {
+    fn items_that_a_cut_off_process_took_are_lost_and_counted_once() {
         let mut child = ended();
         for steps in 0.. {
             let (tried, items) = (TriedQueue::new(true), items());
             for item in &items {
-                tried.put(u64::MAX, item).expect("it is not cut off");
+                tried.put(u64::MAX, item).expect("the step is not cut off");
             }
             let outcome = tried.take(steps);
             let left = tried.0.glance().len();
             assert_eq!(tried.all_done(), None, "some are in the queue");
             tried.end(&child);
             for _ in 0..left {
-                tried.take(u64::MAX).expect("it is not cut off");
-                assert_eq!(tried.all_done(), None, "it is in our hands");
-                tried.done(u64::MAX).expect("it is not cut off");
+                tried.take(u64::MAX).expect("the step is not cut off");
+                assert_eq!(tried.all_done(), None, "the item is taken and not done");
+                tried.done(u64::MAX).expect("the step is not cut off");
             }
             assert_eq!(tried.all_done(), Some(3 - left));
             assert_eq!(tried.all_done(), Some(3 - left));
@@ -164,7 +175,7 @@ mod tests {
                 break;
             }
         }
-        child.wait().expect("it has ended");
+        child.wait().expect("the child has ended");
     }
 
     #[test]
@@ -173,8 +184,8 @@ mod tests {
         for steps in 0.. {
             let (tried, [first, second, _]) = (TriedQueue::new(true), items());
             for item in [first, second] {
-                tried.put(u64::MAX, &item).expect("it is not cut off");
-                tried.take(u64::MAX).expect("it is not cut off");
+                tried.put(u64::MAX, &item).expect("the step is not cut off");
+                tried.take(u64::MAX).expect("the step is not cut off");
             }
             let outcome = tried.done(steps);
             let done = tried.0.glance().done;
@@ -186,7 +197,7 @@ mod tests {
                 break;
             }
         }
-        child.wait().expect("it has ended");
+        child.wait().expect("the child has ended");
     }
 
     #[test]
@@ -195,17 +206,20 @@ mod tests {
         for steps in 0.. {
             let (tried, [first, second, _]) = (TriedQueue::new(true), items());
             for item in [first, second] {
-                tried.put(u64::MAX, &item).expect("it is not cut off");
+                tried.put(u64::MAX, &item).expect("the step is not cut off");
             }
             let take = |steps| {
                 let mut incoming = IncomingItem::for_type::<Item>();
                 let taken =
                     tried.locked(steps, |held| tried.0.take_with_receipt(held, &mut incoming));
-                taken.map(|taken| taken.expect("there is one").expect("it is whole"))
+                taken.map(|taken| taken.expect("there is one").expect("the item is whole"))
             };
             let done = |steps, place| {
                 tried.locked(steps, |held| {
-                    tried.0.item_done(held, place).expect("it is unfinished")
+                    tried
+                        .0
+                        .item_done(held, place)
+                        .expect("the item is unfinished")
                 })
             };
             let taken = take(steps);
@@ -218,9 +232,9 @@ mod tests {
             assert!(is_done == u64::from(finished) || is_done == 1);
             tried.end(&child);
             for _ in 0..left {
-                let place = take(u64::MAX).expect("it is not cut off");
-                assert_eq!(tried.all_done(), None, "it is in our hands");
-                done(u64::MAX, place).expect("it is not cut off");
+                let place = take(u64::MAX).expect("the step is not cut off");
+                assert_eq!(tried.all_done(), None, "the item is taken and not done");
+                done(u64::MAX, place).expect("the step is not cut off");
             }
             assert_eq!(tried.all_done(), Some(2 - left - is_done));
             if finished {
@@ -228,7 +242,7 @@ mod tests {
                 break;
             }
         }
-        child.wait().expect("it has ended");
+        child.wait().expect("the child has ended");
     }
 
     #[test]
@@ -236,7 +250,7 @@ mod tests {
         for steps in 0.. {
             let (tried, items) = (TriedQueue::new(true), items());
             for item in &items {
-                tried.put(u64::MAX, item).expect("it is not cut off");
+                tried.put(u64::MAX, item).expect("the step is not cut off");
             }
             let outcome = tried.locked(steps, |held| tried.0.close(held, true));
             let state = tried.0.glance();

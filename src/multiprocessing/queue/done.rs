@@ -10,6 +10,7 @@ use super::shared::SharedQueue;
 use super::state::RingState;
 use crate::multiprocessing::item::IncomingItem;
 use crate::multiprocessing::robust::lock::RobustGuard;
+use crate::multiprocessing::waiting::wait::WatchedProcesses;
 use crate::sys::ProcessIdentity;
 
 impl SharedQueue {
@@ -26,15 +27,15 @@ impl SharedQueue {
             (Ok(()), None) => Err(QueueError::NOTHING_TAKEN),
             (Err(error), None) => Err(error),
             (Err(error), Some(place)) => {
-                // It is taken, and the caller gets no receipt for it.
+                // The item is taken, and the caller gets no receipt for it.
                 let _ = self.item_done(held, place);
                 Err(error)
             }
         })
     }
 
-    /// Enters an item that this process is about to take. Wakes the waiters if they have to watch this process from
-    /// now on.
+    /// Records an item that this process is about to take. Wakes the waiters if they must watch this process from now
+    /// on.
     pub(super) fn enter(
         &self,
         held: &mut RobustGuard<'_>,
@@ -87,7 +88,7 @@ impl SharedQueue {
         held: &mut RobustGuard<'_>,
         take_off: impl FnOnce(ProcessIdentity) -> bool,
     ) -> Result<(), QueueError> {
-        let mut state = self.kept().load();
+        let mut state = self.stored_state().load();
         check(&state)?;
         if state.done >= state.taken || !take_off(ProcessIdentity::own()) {
             return Err(QueueError::NOTHING_TAKEN);
@@ -96,7 +97,7 @@ impl SharedQueue {
         if state.is_done() {
             held.announce();
         }
-        self.kept().commit(&state);
+        self.stored_state().commit(&state);
         Ok(())
     }
 
@@ -106,7 +107,7 @@ impl SharedQueue {
         held: &mut RobustGuard<'_>,
         item: ItemPlace,
     ) -> Result<(), QueueError> {
-        held.announce(); // Those who join watch this process, too.
+        held.announce(); // The callers of `join` must watch this process, too.
         if self.holders().pass_to(ProcessIdentity::own(), item) {
             Ok(())
         } else {
@@ -115,19 +116,23 @@ impl SharedQueue {
     }
 
     /// The number of items ever lost with their owners, if no other item is unfinished. A waiter watches all processes
-    /// that have items, and looks again when one of them has ended.
-    pub(super) fn all_done(&self, held: &mut RobustGuard<'_>) -> Option<u64> {
-        let mut state = self.kept().load();
+    /// that have items, and checks again when one of them has ended.
+    pub(super) fn all_done(
+        &self,
+        held: &mut RobustGuard<'_>,
+        watched: &mut WatchedProcesses,
+    ) -> Option<u64> {
+        let mut state = self.stored_state().load();
         if !state.is_done() {
-            let ended = held.ended();
-            let lost = self.holders().lost(&state, ended, |who| held.watch(who));
+            let ended = watched.ended;
+            let lost = self.holders().lost(&state, ended, |who| watched.watch(who));
             if lost > 0 {
                 state.done = state.done.saturating_add(lost);
                 state.lost = state.lost.saturating_add(lost);
                 if state.is_done() {
                     held.announce();
                 }
-                self.kept().commit(&state);
+                self.stored_state().commit(&state);
             }
         }
         state.is_done().then_some(state.lost)

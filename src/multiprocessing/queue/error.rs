@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::ring::Trouble;
+use super::ring::RingError;
 use crate::multiprocessing::error::{TransferCause, Unsent, Words, transfer_error};
 
 /// An operation on a [`Queue`](super::Queue) failed.
@@ -109,18 +109,18 @@ impl QueueError {
 impl From<io::Error> for QueueError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // A received object did not pass its check.
+            // A received object failed its check.
             io::ErrorKind::InvalidData => Self(TransferCause::Damaged),
             _ => Self(error.into()),
         }
     }
 }
 
-impl From<Trouble> for QueueError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::NoSpace(error) => error.into(),
-            Trouble::Damaged => Self(TransferCause::Damaged),
+impl From<RingError> for QueueError {
+    fn from(error: RingError) -> Self {
+        match error {
+            RingError::NoSpace(error) => error.into(),
+            RingError::Damaged => Self(TransferCause::Damaged),
         }
     }
 }

@@ -85,7 +85,7 @@ impl<T: Data> Getter<T> {
     /// # Cancel safety
     /// Cancel safe: a dropped future has taken no item.
     pub async fn get(&self) -> Result<T, QueueError> {
-        self.shared.get_item(&InTask).await
+        self.shared.get_item().await
     }
 
     /// Takes the first item, if there is one.
@@ -198,7 +198,7 @@ shared_handle! {
     sends *getter.shared;
     receives deserializer => {
         let shared = SharedQueue::deserialize(deserializer)?;
-        Ok(Self::of(shared.recognised().of_getter())) // It shares what a putter here has.
+        Ok(Self::of(shared.recognised().of_getter())) // It shares the state with a putter of this process.
     };
     clones { shared, items }
     shows { len: getter.len(), capacity: getter.capacity() }

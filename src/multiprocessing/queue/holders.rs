@@ -1,11 +1,12 @@
 //! Which process has which unfinished items of a `JoinableQueue`. Only the holder of the queue's lock uses this.
 //!
-//! A place is two words: the identity of a process, and what it has. That is either the number of items that it has
-//! taken and not marked as done, or one item for which it has the receipt.
+//! A place is two words: the identity of a process, and what the process has. That is either the number of items that
+//! it has taken and not marked as done, or one item for which it has the receipt.
 //!
-//! The state of the queue has the totals, and only the state changes by one store. So a process enters an item here
-//! before it takes it, and removes it before it marks it as done. If it is killed in between, its places no longer
-//! count, as those of any dead process. The difference between the total and what the living have was lost.
+//! The totals are in the state of the queue, and only the state changes by one store. So a process records an item here
+//! before it takes it, and removes the record before it marks the item as done. If it is killed in between, its places
+//! no longer count, as those of any dead process. The difference between the total and what the living processes have
+//! was lost.
 
 use std::sync::atomic::Ordering;
 
@@ -20,7 +21,7 @@ const USED: usize = START - 8;
 const PLACE: usize = 16;
 const PLACES: usize = (BASE as usize - START) / PLACE;
 
-/// In the second word of a place: the rest is the number of one item.
+/// A bit in the second word of a place. The rest of the word is then the number of one item.
 const RECEIPT: u64 = 1 << 63;
 
 /// Where an item with a receipt is, and its number.
@@ -30,12 +31,12 @@ pub(super) struct ItemPlace {
     pub(super) number: u64,
 }
 
-/// How a taken item is entered.
+/// How a taken item is recorded.
 #[derive(Debug)]
 pub(super) enum Entry<'a> {
     /// In the count of this process.
     Counted,
-    /// By itself, in a place that is returned.
+    /// In a place of its own, which is returned.
     WithReceipt(&'a mut Option<ItemPlace>),
 }
 
@@ -51,7 +52,7 @@ impl<'a> Holders<'a> {
         Store(self.0.word(START + PLACE * place + 8))
     }
 
-    /// The number of places to look at.
+    /// The number of places that may be in use.
     fn used(self) -> usize {
         let used = self.0.word(USED).load(Ordering::Relaxed);
         usize::try_from(used).map_or(PLACES, |used| used.min(PLACES))
@@ -69,7 +70,7 @@ impl<'a> Holders<'a> {
         }
     }
 
-    /// The place that counts the items of a process, which was last found at `hint`.
+    /// The place that counts the items of a process. The search starts at `hint`.
     fn find(self, who: ProcessIdentity, hint: usize) -> Option<usize> {
         let used = self.used();
         let is_its = |place: &usize| {
@@ -97,7 +98,7 @@ impl<'a> Holders<'a> {
         Some(place)
     }
 
-    /// Whether `who` has a place to count items in. If not, it gets one. `None` if none is free.
+    /// Whether `who` has a place to count items in. If not, it gets one. `None` if no place is free.
     pub(super) fn place_of(self, who: ProcessIdentity, hint: usize) -> Option<(usize, bool)> {
         match self.find(who, hint) {
             Some(place) => Some((place, false)),
@@ -111,14 +112,14 @@ impl<'a> Holders<'a> {
         self.hand(place).store(count, Ordering::Relaxed);
     }
 
-    /// Enters an item that a process is about to take with a receipt. `None` if no place is free.
+    /// Records an item that a process is about to take with a receipt. `None` if no place is free.
     pub(super) fn add_with_receipt(self, who: ProcessIdentity, number: u64) -> Option<ItemPlace> {
         let place = self.enter(who, RECEIPT | number)? as u64;
         Some(ItemPlace { place, number })
     }
 
-    /// Removes an item that a process marks as done: one of its own, or else one of the only process that has any. If
-    /// several processes have some, the owner is unknown, and none is removed.
+    /// Removes an item that a process marks as done: one of its own, or otherwise one of the only process that has any.
+    /// If several processes have items, the owner is unknown, and none is removed.
     pub(super) fn take_off(self, who: ProcessIdentity, hint: usize) {
         let has_some = |place: &usize| self.count(*place) > 0;
         let own = self.find(who, hint).filter(has_some);
@@ -128,7 +129,7 @@ impl<'a> Holders<'a> {
         }
     }
 
-    /// The only place that counts items of a process and has some.
+    /// The only place that counts the items of a process and has some.
     fn only_count(self) -> Option<usize> {
         let has_some = |place: &usize| {
             let hand = self.hand(*place).load(Ordering::Relaxed);
@@ -165,7 +166,7 @@ impl<'a> Holders<'a> {
         true
     }
 
-    /// Clears all entries. Called when all items that were taken are done: the entries left belong to processes whose
+    /// Clears all records. Called when all items that were taken are done: the remaining records are of processes whose
     /// items others have marked.
     pub(super) fn forget(self) {
         let has_some = |place: &usize| self.count(*place) > 0;
@@ -191,7 +192,7 @@ impl<'a> Holders<'a> {
         for place in 0..self.used() {
             match self.who(place) {
                 Some(who) if Some(who) == ended => self.clear(place),
-                // Also a process that has none now: it may take another item without waking the waiter.
+                // Includes a process that has no items now: it may take another item without waking the waiter.
                 Some(who) => {
                     with_the_living = with_the_living.saturating_add(self.count(place));
                     watch(who);

@@ -10,6 +10,7 @@ use crate::executor::data::Data;
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
+use crate::multiprocessing::waiting::wait::WatchedProcesses;
 
 /// A [`Queue`] whose items are work: the consumer marks each item as done, and others wait until all are done. It
 /// dereferences to [`Queue`].
@@ -166,9 +167,10 @@ impl<T: Data> JoinableQueue<T> {
     /// Like [`get`](Queue::get).
     ///
     /// # Cancel safety
-    /// Cancel safe: a dropped future has taken no item.
+    /// Cancel safe: a dropped future has taken no item. If it was just about to return that an item cannot be decoded,
+    /// that item counts as done.
     pub async fn get_with_receipt(&self) -> Result<(T, Receipt), QueueError> {
-        let shared = &*self.0.shared;
+        let shared = &self.0.shared;
         let (item, place) = shared.get_item_with_receipt(&InTask).await?;
         Ok((item, Receipt::of(shared, place)))
     }
@@ -192,7 +194,7 @@ impl<T: Data> JoinableQueue<T> {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_get_with_receipt(&self) -> Result<(T, Receipt), QueueError> {
-        let shared = &*self.0.shared;
+        let shared = &self.0.shared;
         let driver = InThread::within(None);
         let (item, place) = InThread::run(shared.get_item_with_receipt(&driver))?;
         Ok((item, Receipt::of(shared, place)))
@@ -276,8 +278,10 @@ impl<T: Data> JoinableQueue<T> {
     /// Cancel safe.
     pub async fn join(&self) -> u64 {
         let shared = &*self.0.shared;
-        let look = |held: &mut RobustGuard<'_>| shared.all_done(held);
-        forever(shared.lock.wait_until(&InTask, look).await)
+        let check = |held: &mut RobustGuard<'_>, watched: &mut WatchedProcesses| {
+            shared.all_done(held, watched)
+        };
+        forever(shared.lock.wait_until(&InTask, check).await)
     }
 
     /// Like [`join`](Self::join), for a thread that may block.
@@ -311,9 +315,11 @@ impl<T: Data> JoinableQueue<T> {
 
     fn join_within(&self, timeout: Option<Duration>) -> Option<u64> {
         let shared = &*self.0.shared;
-        let look = |held: &mut RobustGuard<'_>| shared.all_done(held);
+        let check = |held: &mut RobustGuard<'_>, watched: &mut WatchedProcesses| {
+            shared.all_done(held, watched)
+        };
         let driver = InThread::within(timeout);
-        InThread::run(shared.lock.wait_until(&driver, look))
+        InThread::run(shared.lock.wait_until(&driver, check))
     }
 }
 

@@ -4,7 +4,7 @@
 //! - [`ring`]: the bytes of the items; [`holders`]: which process has which unfinished items;
 //! - [`shared`]: the queue as one process sees it; under its lock, [`putting`] and [`taking`] move one item, and
 //!   [`done`] counts what is done and what is lost;
-//! - [`transfer`]: items in and out of it, in tasks and in threads;
+//! - [`transfer`]: items in and out of it, in tasks and in threads; [`unreadable`]: one that cannot be decoded;
 //! - this file: the queue; [`joinable`] and [`receipt`]: the queue that tasks can join; [`putter`] and [`getter`]: a
 //!   queue whose end the getters see; [`error`]: the errors of a queue.
 //!
@@ -28,6 +28,7 @@ mod state;
 mod store;
 mod taking;
 mod transfer;
+mod unreadable;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -266,7 +267,7 @@ impl<T: Data> Queue<T> {
     /// # Cancel safety
     /// Cancel safe: a dropped future has taken no item.
     pub async fn get(&self) -> Result<T, QueueError> {
-        self.shared.get_item(&InTask).await
+        self.shared.get_item().await
     }
 
     /// Takes the first item, if there is one.

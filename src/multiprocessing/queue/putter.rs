@@ -13,6 +13,9 @@ use crate::multiprocessing::handle::shared_handle;
 /// A clone puts into the same queue, and so does the putter that another process receives. When all putters are
 /// dropped, or their processes have ended, the queue ends. [`Getter`] has an example.
 ///
+/// The reverse does not hold: a putter that waits for room keeps waiting when the last getter is dropped or killed. The
+/// process that supervises the getters can [close](Self::close) the queue, or the putter can use a timeout.
+///
 /// # Platform
 /// Linux.
 pub struct Putter<T>(pub(super) Queue<T>);

@@ -1,4 +1,4 @@
-//! An item goes into a queue: first its descriptors, then the item itself. And the end that descriptors are sent by.
+//! Puts an item into a queue: first its descriptors, then the item itself. Also the end by which descriptors are sent.
 
 use std::io;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ impl SendingEnd {
 }
 
 impl SharedQueue {
-    /// Puts an item, with `to` for its descriptors. `None` if there is no room.
+    /// Puts an item, and its descriptors into `to`. `None` if there is no room.
     pub(super) fn put(
         &self,
         held: &mut RobustGuard<'_>,
         to: &Descriptor,
         item: &OutgoingItem<'_>,
     ) -> Option<Result<(), QueueError>> {
-        let mut state = self.kept().load();
+        let mut state = self.stored_state().load();
         if state.is_closed() {
             return Some(Err(QueueError::CLOSED));
         }
@@ -62,13 +62,13 @@ impl SharedQueue {
             held.announce();
         }
         let pieces = [item.value()].into_iter().filter(|_| !head.is_in_file);
-        let done = self.ring().put(self.kept(), state, head, pieces);
+        let done = self.ring().put(self.stored_state(), state, head, pieces);
         Some(done.map_err(QueueError::from))
     }
 
-    /// Sends the descriptors of an item under a new number, before the item itself: no item may be without
-    /// them. If this process is killed in between, no item has that number. False if the system accepts no more
-    /// until another item is taken.
+    /// Sends the descriptors of an item under a new number, before the item itself, so that no item is without them. If
+    /// this process is killed in between, no item has that number. Returns false if the system accepts no more until
+    /// another item is taken.
     fn send(
         &self,
         state: &mut RingState,
@@ -77,7 +77,7 @@ impl SharedQueue {
     ) -> io::Result<bool> {
         let beside: Vec<BorrowedFd<'_>> = item.beside.iter().map(|fd| fd.as_fd()).collect();
         state.parcels = state.parcels.wrapping_add(1);
-        self.kept().commit(state);
+        self.stored_state().commit(state);
         step();
         let sent = sys::send_packet(to, state.parcels, &beside)?;
         if !sent && state.len() == 0 {

@@ -25,7 +25,7 @@ impl Receipt {
         Self { queue, place }
     }
 
-    /// The place of its item. An error if it is the receipt of another queue.
+    /// The place of its item. Fails if it is the receipt of another queue.
     pub(super) fn in_queue(&self, queue: &SharedQueue) -> Result<ItemPlace, QueueError> {
         if self.queue == queue.number() {
             Ok(self.place)

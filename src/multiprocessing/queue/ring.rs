@@ -6,17 +6,17 @@
 //!   │         │   64 KiB  │     128 KiB     │            256 KiB              │
 //! ```
 //!
-//! A ring of n bytes starts at offset n of the file, so its size gives its place. The state says which ring is
-//! current; the others have no memory. To grow, the bytes are copied to a larger ring, and the store that puts
-//! the item also makes that ring current. A process that is killed before has changed nothing. Other processes
-//! see the new size, and map that ring.
+//! A ring of n bytes starts at offset n of the file, so its size gives its place. The state says which ring is current;
+//! the others have no memory. To grow, the bytes are copied to a larger ring, and the store that puts the item also
+//! makes that ring current. A process that is killed before that store has changed nothing. Other processes see the new
+//! size, and map that ring.
 //!
 //! Only the holder of the queue's lock uses it.
 
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::state::{Kept, RingState};
+use super::state::{RingState, StoredState};
 use super::store::step;
 use crate::multiprocessing::item::LARGEST_ITEM;
 use crate::sys::{self, SharedMapping};
@@ -44,7 +44,7 @@ pub(super) struct ItemHead {
     pub(super) len: u64,
     /// See [`codec`](crate::wire::codec).
     pub(super) is_plain: bool,
-    /// Its bytes are in a file, the last descriptor of its parcel.
+    /// Whether its bytes are in a file, which is the last descriptor of its parcel.
     pub(super) is_in_file: bool,
     /// The number of the parcel with its descriptors.
     pub(super) parcel: Option<u64>,
@@ -69,7 +69,7 @@ impl ItemHead {
         8 + 8 * u64::from(self.parcel.is_some())
     }
 
-    /// The number of the item's bytes in the ring.
+    /// The number of bytes that the item takes after its header.
     fn bytes(&self) -> u64 {
         if self.is_in_file { 0 } else { self.len }
     }
@@ -83,7 +83,7 @@ impl ItemHead {
 
 /// Why an item cannot be put or taken.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum RingError {
     /// No memory is left.
     NoSpace(io::Error),
     /// The memory holds invalid values.
@@ -106,11 +106,11 @@ impl QueueRing {
     /// Puts an item after the others: its header, and its bytes in pieces.
     pub(super) fn put<'a>(
         &mut self,
-        kept: Kept<'_>,
+        stored: StoredState<'_>,
         mut state: RingState,
         head: ItemHead,
         pieces: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RingError> {
         check(&state)?;
         let len = head.item_len().ok_or_else(too_large)?;
         if state.held() == 0 {
@@ -133,7 +133,7 @@ impl QueueRing {
         debug_assert_eq!(at, state.tail + head.own_len() + head.bytes());
         state.tail += len;
         state.put += 1;
-        kept.commit(&state);
+        stored.commit(&state);
         if grows {
             self.give_back_others(&state);
         }
@@ -141,13 +141,13 @@ impl QueueRing {
     }
 
     /// The header of the first item. `None` if there is none.
-    pub(super) fn first(&mut self, state: &RingState) -> Result<Option<ItemHead>, Trouble> {
+    pub(super) fn first(&mut self, state: &RingState) -> Result<Option<ItemHead>, RingError> {
         check(state)?;
         if state.len() == 0 {
             return Ok(None);
         }
         if state.held() == 0 {
-            return Err(Trouble::Damaged);
+            return Err(RingError::Damaged);
         }
         let word = self.word(state, state.head)?;
         let has = |flag| word & flag != 0;
@@ -162,7 +162,7 @@ impl QueueRing {
         }
         match head.item_len() {
             Some(len) if len <= state.held() && head.len <= LARGEST_ITEM as u64 => Ok(Some(head)),
-            _ => Err(Trouble::Damaged),
+            _ => Err(RingError::Damaged),
         }
     }
 
@@ -172,9 +172,9 @@ impl QueueRing {
         state: &RingState,
         head: &ItemHead,
         target: &mut Vec<u8>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RingError> {
         let len = head.bytes() as usize;
-        sys::enlarge(target, target.len() + len).map_err(Trouble::NoSpace)?;
+        sys::enlarge(target, target.len() + len).map_err(RingError::NoSpace)?;
         let ring = self.mapped(state)?;
         for (start, len) in parts(state, state.head + head.own_len(), len) {
             ring.read_onto(start, len, target);
@@ -185,38 +185,38 @@ impl QueueRing {
     /// Removes the first item, whose header is `head`.
     pub(super) fn pass(
         &mut self,
-        kept: Kept<'_>,
+        stored: StoredState<'_>,
         mut state: RingState,
         head: &ItemHead,
-    ) -> Result<(), Trouble> {
-        state.head += head.item_len().ok_or(Trouble::Damaged)?;
+    ) -> Result<(), RingError> {
+        state.head += head.item_len().ok_or(RingError::Damaged)?;
         state.taken += 1;
-        self.shrink_and_commit(kept, state);
+        self.shrink_and_commit(stored, state);
         Ok(())
     }
 
     /// Removes all items.
-    pub(super) fn clear(&mut self, kept: Kept<'_>, mut state: RingState) {
+    pub(super) fn clear(&mut self, stored: StoredState<'_>, mut state: RingState) {
         state.head = state.tail;
         state.taken = state.put;
-        self.shrink_and_commit(kept, state);
+        self.shrink_and_commit(stored, state);
     }
 
     /// Commits a state with fewer items. Frees the memory of a large ring that is empty.
-    fn shrink_and_commit(&mut self, kept: Kept<'_>, mut state: RingState) {
+    fn shrink_and_commit(&mut self, stored: StoredState<'_>, mut state: RingState) {
         let shrinks = state.held() == 0 && state.ring > KEPT;
         if shrinks {
             (state.ring, state.secured, state.head, state.tail) = (KEPT, 0, 0, 0);
         }
-        kept.commit(&state);
+        stored.commit(&state);
         if shrinks {
             self.mapped = None;
             self.give_back_others(&state);
         }
     }
 
-    /// Copies the items to a ring with room for `len` more bytes. It is not current before the next store.
-    fn grow(&mut self, state: &RingState, len: u64) -> Result<RingState, Trouble> {
+    /// Copies the items to a ring with room for `len` more bytes. The next store makes it current.
+    fn grow(&mut self, state: &RingState, len: u64) -> Result<RingState, RingError> {
         let held = state.held();
         let needed = held
             .checked_add(len)
@@ -234,7 +234,7 @@ impl QueueRing {
         }
         let old = self.mapped.take();
         step();
-        sys::lengthen(&self.file, 2 * larger.ring).map_err(Trouble::NoSpace)?;
+        sys::lengthen(&self.file, 2 * larger.ring).map_err(RingError::NoSpace)?;
         self.secure(&mut larger, held + len)?;
         if let Some((_, old)) = old.filter(|_| held > 0) {
             let mut bytes = Vec::new();
@@ -252,7 +252,7 @@ impl QueueRing {
     }
 
     /// Allocates the memory for `len` more bytes, if it is missing.
-    fn secure(&mut self, state: &mut RingState, len: u64) -> Result<(), Trouble> {
+    fn secure(&mut self, state: &mut RingState, len: u64) -> Result<(), RingError> {
         let end = (state.tail & (state.ring - 1)) + len;
         let end = end.next_multiple_of(STEP).min(state.ring);
         if end <= state.secured {
@@ -263,7 +263,7 @@ impl QueueRing {
         let secured = self.mapped(state)?.secure(start, len);
         if let Err(error) = secured {
             sys::give_back(&self.file, state.ring + state.secured, end - state.secured);
-            return Err(Trouble::NoSpace(error));
+            return Err(RingError::NoSpace(error));
         }
         state.secured = end;
         Ok(())
@@ -277,7 +277,7 @@ impl QueueRing {
         sys::give_back(&self.file, 2 * state.ring, u64::from(u32::MAX) << 16);
     }
 
-    fn write(&mut self, state: &RingState, at: u64, mut bytes: &[u8]) -> Result<(), Trouble> {
+    fn write(&mut self, state: &RingState, at: u64, mut bytes: &[u8]) -> Result<(), RingError> {
         let ring = self.mapped(state)?;
         for (start, len) in parts(state, at, bytes.len()) {
             let (part, rest) = bytes.split_at(len);
@@ -288,14 +288,14 @@ impl QueueRing {
         Ok(())
     }
 
-    fn word(&mut self, state: &RingState, at: u64) -> Result<u64, Trouble> {
+    fn word(&mut self, state: &RingState, at: u64) -> Result<u64, RingError> {
         let start = (at & (state.ring - 1)) as usize;
         let word = self.mapped(state)?.word(start);
         Ok(u64::from_le(word.load(Ordering::Relaxed)))
     }
 
     /// The current ring.
-    fn mapped(&mut self, state: &RingState) -> Result<&SharedMapping, Trouble> {
+    fn mapped(&mut self, state: &RingState) -> Result<&SharedMapping, RingError> {
         let size = state.ring;
         if self
             .mapped
@@ -303,31 +303,35 @@ impl QueueRing {
             .is_none_or(|(mapped, _)| *mapped != size)
         {
             self.mapped = None;
-            // Of a file with holes, this process would pay for the memory.
-            if sys::file_memory(&self.file).map_err(Trouble::NoSpace)? < state.secured {
-                return Err(Trouble::Damaged);
+            // If the file had holes, this process would pay for the memory.
+            if sys::file_memory(&self.file).map_err(RingError::NoSpace)? < state.secured {
+                return Err(RingError::Damaged);
             }
             let window = SharedMapping::window(&self.file, size, size as usize);
-            self.mapped = Some((size, window.map_err(Trouble::NoSpace)?));
+            self.mapped = Some((size, window.map_err(RingError::NoSpace)?));
         }
         match &self.mapped {
             Some((_, memory)) => Ok(memory),
-            None => Err(Trouble::Damaged),
+            None => Err(RingError::Damaged),
         }
     }
 }
 
-/// Checks the numbers, which another process may have overwritten: they must not lead out of the memory.
-pub(super) fn check(state: &RingState) -> Result<(), Trouble> {
+/// Checks the numbers, which another process may have overwritten: they must not point outside the memory.
+pub(super) fn check(state: &RingState) -> Result<(), RingError> {
     let is_ring = state.ring.is_power_of_two() && (BASE..=LARGEST).contains(&state.ring);
     let is_held = state.head <= state.tail && state.tail - state.head <= state.ring;
     let is_whole = (state.head | state.tail).is_multiple_of(8);
     let is_none = state.ring == 0 && state.len() == 0 && state.head == state.tail;
-    let is_sane = state.numbers().into_iter().all(|number| number <= MOST);
+    let is_sane = state
+        .numbers()
+        .into_iter()
+        .fold(0, |all, number| all | number)
+        < MOST;
     if is_sane && (is_none || is_ring && is_held && is_whole && is_secured(state)) {
         Ok(())
     } else {
-        Err(Trouble::Damaged)
+        Err(RingError::Damaged)
     }
 }
 
@@ -347,8 +351,8 @@ fn parts(state: &RingState, at: u64, len: usize) -> impl Iterator<Item = (usize,
     parts.into_iter().filter(|(_, len)| *len > 0)
 }
 
-fn too_large() -> Trouble {
-    Trouble::NoSpace(io::ErrorKind::FileTooLarge.into())
+fn too_large() -> RingError {
+    RingError::NoSpace(io::ErrorKind::FileTooLarge.into())
 }
 
 #[cfg(all(test, properties))]

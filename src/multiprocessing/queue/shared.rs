@@ -1,9 +1,9 @@
 //! The queue as one process sees it: memory, bell and sockets together. This file knows items only as bytes and
 //! descriptors.
 //!
-//! Everything happens under one lock, by the rule of [`robust`](crate::multiprocessing::robust::lock): ring, change,
-//! commit by one store. A ring happens only where a wait may be over: a put into an empty queue, a take from a full
-//! one, the last item that is done, a close, and a process that takes its first item of a queue that tasks may join.
+//! All changes are made under one lock, by the rule of [`robust`](crate::multiprocessing::robust::lock): ring, change,
+//! commit by one store. A process rings only if a wait may be over: after a put into an empty queue, a take from a full
+//! one, the last item that is done, a close, and when a process takes its first item of a queue that tasks may join.
 //! Many puts wake a sleeping consumer once.
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::QueueError;
 use super::holders::{self, Holders};
 use super::ring::{BASE, QueueRing, check};
-use super::state::{Kept, RingState};
+use super::state::{RingState, StoredState};
 use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::waiting::bell::Bell;
@@ -30,16 +30,17 @@ use crate::wire::descriptors::Descriptor;
 const MAGIC: usize = 0;
 const CAPACITY: usize = 8;
 const COUNTS_DONE: usize = 16;
-/// A number that no other queue has.
+/// A unique number of the queue.
 const NUMBER: usize = 24;
 const LOCK: usize = 128;
 const STATE: usize = 256;
-const _: () = assert!(LOCK + RobustLock::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
+const _: () =
+    assert!(LOCK + RobustLock::BYTES <= STATE && STATE + StoredState::BYTES <= holders::START);
 
 /// The first word of a queue's memory.
 const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
 
-/// More packets than a socket holds. After them, a process sends faster than this one drops.
+/// More packets than a socket holds. After this number, another process sends faster than this one drops.
 pub(super) const MOST_PACKETS: usize = 4096;
 
 /// How often a method that must not wait tries to take the lock.
@@ -51,7 +52,7 @@ pub(super) struct SharedQueue {
     bell: Bell,
     /// Where the descriptors of the items arrive.
     pub(super) from: Descriptor,
-    /// Whether this is the view of a getter, which does not hold the other end of `from`.
+    /// Whether this is the state of a getter, which does not hold the other end of `from`.
     has_end: bool,
     words: Arc<SharedMapping>,
     pub(super) lock: RobustLock,
@@ -68,7 +69,7 @@ pub(super) struct SharedQueue {
 }
 
 impl SharedQueue {
-    /// A new queue, and the end that descriptors are sent by.
+    /// A new queue, and the end by which descriptors are sent.
     pub(super) fn create(
         capacity: u64,
         counts_done: bool,
@@ -144,18 +145,26 @@ impl SharedQueue {
         (self.capacity > 0).then_some(self.capacity)
     }
 
-    /// A number that no other queue has.
+    /// A unique number of the queue.
     pub(super) fn number(&self) -> u64 {
         self.words.word(NUMBER).load(Ordering::Relaxed)
     }
 
-    /// The state a moment ago.
+    /// A recent state.
     pub(super) fn glance(&self) -> RingState {
-        self.kept().glance()
+        self.stored_state().glance()
+    }
+
+    /// Runs `put` under the lock, if no putter of this process waits.
+    pub(super) fn put_at_once<R>(
+        &self,
+        put: impl FnOnce(&mut RobustGuard<'_>) -> Option<R>,
+    ) -> Option<R> {
+        self.lock.check_at_once(&self.putters, put)
     }
 
     /// Waits until `put` returns a result under the lock. Putters take turns. `None` if time is up.
-    pub(super) async fn wait_to_put<D: Driver, R>(
+    pub(super) async fn put_in_turn<D: Driver, R>(
         &self,
         driver: &D,
         put: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
@@ -164,12 +173,20 @@ impl SharedQueue {
             let state = self.glance();
             state.is_closed() || !self.is_full(&state)
         };
-        let wait = self.lock.wait_in_turn(driver, &self.putters, is_over, put);
+        let wait = self.lock.check_in_turn(driver, &self.putters, is_over, put);
         wait.await
     }
 
+    /// Runs `take` under the lock, if no getter of this process waits.
+    pub(super) fn get_at_once<R>(
+        &self,
+        take: impl FnOnce(&mut RobustGuard<'_>) -> Option<R>,
+    ) -> Option<R> {
+        self.lock.check_at_once(&self.getters, take)
+    }
+
     /// Waits until `take` returns a result under the lock. Getters take turns. `None` if time is up.
-    pub(super) async fn wait_to_get<D: Driver, R>(
+    pub(super) async fn get_in_turn<D: Driver, R>(
         &self,
         driver: &D,
         take: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
@@ -178,7 +195,9 @@ impl SharedQueue {
             let state = self.glance();
             state.is_closed() || state.len() > 0
         };
-        let wait = self.lock.wait_in_turn(driver, &self.getters, is_over, take);
+        let wait = self
+            .lock
+            .check_in_turn(driver, &self.getters, is_over, take);
         wait.await
     }
 
@@ -186,8 +205,8 @@ impl SharedQueue {
         self.capacity > 0 && state.len() >= self.capacity
     }
 
-    pub(super) fn kept(&self) -> Kept<'_> {
-        Kept::new(&self.words, STATE)
+    pub(super) fn stored_state(&self) -> StoredState<'_> {
+        StoredState::new(&self.words, STATE)
     }
 
     pub(super) fn holders(&self) -> Holders<'_> {
@@ -200,7 +219,7 @@ impl SharedQueue {
         ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `act` under the lock, if that is free without waiting.
+    /// Runs `act` under the lock, if the lock is free without a wait.
     pub(super) fn at_once(
         &self,
         act: impl FnOnce(&mut RobustGuard<'_>) -> Result<(), QueueError>,
@@ -222,7 +241,7 @@ impl SharedQueue {
 
     /// Closes the queue, and with `clears` removes its items. Returns their number.
     pub(super) fn close(&self, held: &mut RobustGuard<'_>, clears: bool) -> usize {
-        let mut state = self.kept().load();
+        let mut state = self.stored_state().load();
         let cleared = if clears && check(&state).is_ok() {
             state.len()
         } else {
@@ -234,13 +253,13 @@ impl SharedQueue {
         held.announce();
         state.closed = 1;
         if cleared == 0 {
-            self.kept().commit(&state);
+            self.stored_state().commit(&state);
             return 0;
         }
         if self.counts_done {
             state.done += cleared;
         }
-        self.ring().clear(self.kept(), state);
+        self.ring().clear(self.stored_state(), state);
         self.drop_packets();
         cleared as usize
     }

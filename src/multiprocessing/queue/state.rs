@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use super::store::Store;
 use crate::sys::SharedMapping;
 
-/// How often a glance tries to read a consistent state. It fails only during a change, which takes longer than a
+/// How often a glance tries to read a consistent state. A try fails only during a change, which takes longer than a
 /// glance. More failures mean that a process does nothing but change the counter.
 const GLANCES: usize = 10_000;
 
@@ -24,7 +24,7 @@ const NUMBERS: usize = 10;
 /// The size of one copy, so that no two share a cache line.
 const STRIDE: usize = 128;
 
-/// The numbers.
+/// The numbers of the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RingState {
     /// The size of the ring in bytes: 0 at first, then a power of two.
@@ -111,12 +111,12 @@ impl RingState {
 
 /// The place of the copies in memory. All zeros is a valid state.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kept<'a> {
+pub(super) struct StoredState<'a> {
     memory: &'a SharedMapping,
     at: usize,
 }
 
-impl<'a> Kept<'a> {
+impl<'a> StoredState<'a> {
     /// The size of both copies and the counter.
     pub(super) const BYTES: usize = 3 * STRIDE;
 
@@ -124,7 +124,7 @@ impl<'a> Kept<'a> {
         Self { memory, at }
     }
 
-    /// The words of one copy: checked once, since each item reads or writes them several times.
+    /// The words of one copy. Their bounds are checked once, since each item reads or writes them several times.
     fn places(&self, count: u64) -> &'a [AtomicU64; NUMBERS] {
         let which = self.at + STRIDE * (1 + (count & 1) as usize);
         let words = self.memory.words(which, 8 * NUMBERS);
@@ -158,7 +158,7 @@ impl<'a> Kept<'a> {
             .store(count.wrapping_add(1), Ordering::Release);
     }
 
-    /// The state a moment ago. Needs no lock.
+    /// A recent state. Needs no lock.
     pub(super) fn glance(&self) -> RingState {
         let mut state = RingState::default();
         for _ in 0..GLANCES {
@@ -192,17 +192,17 @@ mod tests {
     #[test]
     fn a_change_that_is_cut_off_anywhere_has_not_been() {
         let memory = memory();
-        let kept = Kept::new(&memory, 64);
-        assert_eq!(kept.load(), RingState::default());
-        kept.commit(&state(1));
-        let all = stores(|| kept.commit(&state(2)));
-        assert_eq!((kept.load(), kept.glance()), (state(2), state(2)));
+        let stored = StoredState::new(&memory, 64);
+        assert_eq!(stored.load(), RingState::default());
+        stored.commit(&state(1));
+        let all = stores(|| stored.commit(&state(2)));
+        assert_eq!((stored.load(), stored.glance()), (state(2), state(2)));
         for steps in 0..all {
-            cut_after(steps, || kept.commit(&state(3))).expect_err("it was cut off");
-            assert_eq!((kept.load(), kept.glance()), (state(2), state(2)));
+            cut_after(steps, || stored.commit(&state(3))).expect_err("it was cut off");
+            assert_eq!((stored.load(), stored.glance()), (state(2), state(2)));
         }
-        cut_after(all, || kept.commit(&state(3))).expect("all of it");
-        assert_eq!(kept.load(), state(3));
+        cut_after(all, || stored.commit(&state(3))).expect("all of it");
+        assert_eq!(stored.load(), state(3));
     }
 
     #[test]
@@ -211,13 +211,13 @@ mod tests {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let kept = Kept::new(&memory, 0);
-                (0..200_000).for_each(|number| kept.commit(&state(number)));
+                let stored = StoredState::new(&memory, 0);
+                (0..200_000).for_each(|number| stored.commit(&state(number)));
                 over.store(true, Ordering::Release);
             });
             let mut last = 0;
             while !over.load(Ordering::Acquire) {
-                let seen = Kept::new(&memory, 0).glance();
+                let seen = StoredState::new(&memory, 0).glance();
                 let number = seen.ring / 10;
                 assert!(seen == state(number) || seen == RingState::default());
                 assert!(number >= last);

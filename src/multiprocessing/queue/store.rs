@@ -1,5 +1,4 @@
-//! The stores by which a queue changes. A process may be killed after each of them; tests cut a run off before
-//! any of them.
+//! The stores that change a queue. A process may be killed after each of them; tests cut a run off before each of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +19,7 @@ impl Store<'_> {
     }
 }
 
-/// A change that others can see is about to happen.
+/// Called before each change that other processes can see.
 #[inline]
 pub(super) fn step() {
     #[cfg(test)]

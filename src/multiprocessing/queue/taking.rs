@@ -1,4 +1,4 @@
-//! An item leaves a queue, with the descriptors that were sent for it.
+//! Takes an item out of a queue, with the descriptors that were sent for it.
 
 use std::io;
 
@@ -22,7 +22,7 @@ impl SharedQueue {
         self.take_as(held, item, Entry::Counted)
     }
 
-    /// Like [`take`](Self::take), and enters the item like this, if items are counted.
+    /// Like [`take`](Self::take), and records the item as `entry` says, if items are counted.
     pub(super) fn take_as(
         &self,
         held: &mut RobustGuard<'_>,
@@ -38,10 +38,10 @@ impl SharedQueue {
         item: &mut IncomingItem,
         entry: Entry<'_>,
     ) -> Result<Option<()>, QueueError> {
-        let state = self.kept().load();
+        let state = self.stored_state().load();
         let mut ring = self.ring();
         let Some(head) = ring.first(&state)? else {
-            // Under the lock: no process puts an item between the two checks.
+            // Checked under the lock: no process puts an item between the two checks.
             return if self.is_closed(&state) {
                 Err(QueueError::ENDED)
             } else {
@@ -60,7 +60,7 @@ impl SharedQueue {
                 let file = item.beside.pop();
                 let file = file.filter(|file| sys::check_reserved(file, head.len).is_ok());
                 is_missing |= file.is_none();
-                // Allocate its memory first: without that, the item has to stay.
+                // Allocates its memory first: without memory, the item must stay.
                 sys::enlarge(
                     &mut item.bytes,
                     file.as_ref().map_or(0, |_| head.len as usize),
@@ -74,7 +74,7 @@ impl SharedQueue {
         if self.counts_done {
             self.enter(held, &state, entry)?;
         }
-        ring.pass(self.kept(), state, &head)?;
+        ring.pass(self.stored_state(), state, &head)?;
         if was_found {
             step(); // If the packet stays, the search for a later one drops it.
             sys::drop_packet(&self.from);

@@ -1,15 +1,17 @@
-//! Items in and out of a queue, in tasks and in threads. The public types call it.
+//! Puts items into a queue and takes them out, in tasks and on threads. The public types call it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::LARGE;
 use super::error::{PutError, QueueError};
 use super::holders::ItemPlace;
 use super::shared::SharedQueue;
+use super::unreadable::UnreadableItem;
 use crate::executor::data::Data;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::robust::lock::RobustGuard;
-use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, forever};
+use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, forever, may_block};
 use crate::wire::descriptors::Descriptor;
 
 /// Encodes an item for the queue.
@@ -25,7 +27,14 @@ impl SharedQueue {
         to: &Descriptor,
         item: T,
     ) -> Result<(), PutError<T>> {
-        let put = self.put_packed(&InTask, to, packed(&item)).await;
+        InTask.begin().await;
+        let put = match packed(&item) {
+            Ok(packed) => match self.put_at_once(|held| self.put(held, to, &packed)) {
+                Some(put) => put,
+                None => self.put_packed(&InTask, to, &packed).await,
+            },
+            Err(error) => Err(error),
+        };
         put.map_err(|error| PutError::new(item, error))
     }
 
@@ -35,8 +44,11 @@ impl SharedQueue {
         item: T,
         timeout: Option<Duration>,
     ) -> Result<(), PutError<T>> {
-        let driver = InThread::within(timeout);
-        let put = InThread::run(self.put_packed(&driver, to, packed(&item)));
+        let put = packed(&item).and_then(|packed| {
+            let at_once = || self.put_at_once(|held| self.put(held, to, &packed));
+            let wait = async |driver: &InThread| Some(self.put_packed(driver, to, &packed).await);
+            InThread::wait(timeout, at_once, wait).unwrap_or(Err(QueueError::TIMED_OUT))
+        });
         put.map_err(|error| PutError::new(item, error))
     }
 
@@ -44,10 +56,9 @@ impl SharedQueue {
         &self,
         driver: &D,
         to: &Descriptor,
-        item: Result<OutgoingItem<'_>, QueueError>,
+        item: &OutgoingItem<'_>,
     ) -> Result<(), QueueError> {
-        let item = item?;
-        let put = self.wait_to_put(driver, |held| self.put(held, to, &item));
+        let put = self.put_in_turn(driver, |held| self.put(held, to, item));
         put.await.unwrap_or(Err(QueueError::TIMED_OUT))
     }
 
@@ -77,11 +88,13 @@ impl SharedQueue {
         })
     }
 
-    /// Takes the first item. A timeout if `driver` has a deadline.
-    pub(super) async fn get_item<D: Driver, T: Data>(&self, driver: &D) -> Result<T, QueueError> {
+    pub(super) async fn get_item<T: Data>(&self) -> Result<T, QueueError> {
+        InTask.begin().await;
         let mut item = IncomingItem::for_type::<T>();
-        let taken = self.wait_to_get(driver, |held| self.take(held, &mut item));
-        taken.await.unwrap_or(Err(QueueError::TIMED_OUT))?;
+        match self.get_at_once(|held| self.take(held, &mut item)) {
+            Some(taken) => taken?,
+            None => self.take_in_turn(&InTask, &mut item).await?,
+        }
         Ok(item.into_item()?)
     }
 
@@ -89,7 +102,22 @@ impl SharedQueue {
         &self,
         timeout: Option<Duration>,
     ) -> Result<T, QueueError> {
-        InThread::run(self.get_item(&InThread::within(timeout)))
+        may_block();
+        let mut item = IncomingItem::for_type::<T>();
+        match self.get_at_once(|held| self.take(held, &mut item)) {
+            Some(taken) => taken?,
+            None => InThread::run(self.take_in_turn(&InThread::within(timeout), &mut item))?,
+        }
+        Ok(item.into_item()?)
+    }
+
+    async fn take_in_turn<D: Driver>(
+        &self,
+        driver: &D,
+        item: &mut IncomingItem,
+    ) -> Result<(), QueueError> {
+        let taken = self.get_in_turn(driver, |held| self.take(held, item));
+        taken.await.unwrap_or(Err(QueueError::TIMED_OUT))
     }
 
     pub(super) fn try_get_item<T: Data>(&self) -> Result<T, QueueError> {
@@ -102,23 +130,29 @@ impl SharedQueue {
     }
 
     pub(super) async fn get_item_with_receipt<D: Driver, T: Data>(
-        &self,
+        self: &Arc<Self>,
         driver: &D,
     ) -> Result<(T, ItemPlace), QueueError> {
+        driver.begin().await;
         let mut item = IncomingItem::for_type::<T>();
-        let taken = self.wait_to_get(driver, |held| self.take_with_receipt(held, &mut item));
-        let place = taken.await.unwrap_or(Err(QueueError::TIMED_OUT))?;
+        let place = match self.get_at_once(|held| self.take_with_receipt(held, &mut item)) {
+            Some(taken) => taken?,
+            None => {
+                let take = |held: &mut RobustGuard<'_>| self.take_with_receipt(held, &mut item);
+                let taken = self.get_in_turn(driver, take).await;
+                taken.unwrap_or(Err(QueueError::TIMED_OUT))?
+            }
+        };
         match item.into_item() {
             Ok(item) => Ok((item, place)),
             Err(error) => {
-                self.locked(driver, |held| self.item_done(held, place))
-                    .await?;
+                UnreadableItem::new(self, place).done(driver).await?;
                 Err(error.into())
             }
         }
     }
 
-    /// Runs `act` under the lock. It waits for the lock as long as it takes.
+    /// Runs `act` under the lock. Waits for the lock as long as necessary.
     pub(super) async fn locked<D: Driver, R>(
         &self,
         driver: &D,

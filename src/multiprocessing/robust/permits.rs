@@ -12,7 +12,7 @@ use super::slot::{PermitSlot, Taken};
 use crate::multiprocessing::waiting::driver::Driver;
 use crate::multiprocessing::waiting::mark::Mark;
 use crate::multiprocessing::waiting::turns::Turns;
-use crate::multiprocessing::waiting::wait::{Interest, wait_for};
+use crate::multiprocessing::waiting::wait::{WatchedProcesses, wait_for};
 use crate::sys::ProcessIdentity;
 
 /// The maximal number of permits at one time.
@@ -49,7 +49,7 @@ pub(crate) struct Permits {
 
 /// A permit that was taken.
 #[derive(Debug)]
-pub(crate) struct Taking {
+pub(crate) struct TakenPermit {
     slot: usize,
     /// A fork of this process does not hold the permit.
     owner: ProcessIdentity,
@@ -57,13 +57,9 @@ pub(crate) struct Taking {
     pub(crate) ended: Option<ProcessIdentity>,
 }
 
-impl Taking {
-    fn of(slot: usize, ended: Option<ProcessIdentity>) -> Self {
-        Self {
-            slot,
-            owner: ProcessIdentity::own(),
-            ended,
-        }
+impl TakenPermit {
+    fn of(slot: usize, owner: ProcessIdentity, ended: Option<ProcessIdentity>) -> Self {
+        Self { slot, owner, ended }
     }
 
     fn is_own(&self) -> bool {
@@ -139,32 +135,43 @@ impl Permits {
 
     /// The number of free permits.
     pub(crate) fn free(&self) -> usize {
-        let is_free = |slot: &usize| self.slot(*slot).look().is_none();
+        let is_free = |slot: &usize| self.slot(*slot).read().is_none();
         (0..self.used()).filter(is_free).count()
     }
 
     /// Takes a free permit.
-    pub(crate) fn take(&self) -> Option<Taking> {
-        let (own, used) = (ProcessIdentity::own().to_word(), self.used());
-        let hint = self.hint.load(Ordering::Relaxed).min(used);
-        let mut slots = (hint..used).chain(0..hint);
-        let slot = slots.find(|slot| self.slot(*slot).take(own))?;
-        self.hint.store(slot, Ordering::Relaxed);
-        Some(Taking::of(slot, None))
+    pub(crate) fn take(&self) -> Option<TakenPermit> {
+        let (own, hint) = (ProcessIdentity::own(), self.hint.load(Ordering::Relaxed));
+        let take = |slot: &usize| self.slot(*slot).take(own.to_word());
+        let slot = if take(&hint) {
+            hint
+        } else {
+            (0..self.used()).find(take)?
+        };
+        if slot != hint {
+            self.hint.store(slot, Ordering::Relaxed);
+        }
+        Some(TakenPermit::of(slot, own, None))
+    }
+
+    /// Takes a free permit, unless a task or thread of this process waits for one.
+    #[inline]
+    pub(super) fn at_once(&self) -> Option<TakenPermit> {
+        self.turns.at_once(|| self.take())
     }
 
     /// Takes a permit that is free, or whose holder has ended.
-    pub(crate) fn try_take(&self) -> Option<Taking> {
+    pub(crate) fn try_take(&self) -> Option<TakenPermit> {
         self.take().or_else(|| {
-            let mut interest = Interest::default();
+            let mut watched = WatchedProcesses::default();
             for _ in 0..ATTEMPTS {
-                if let Some(taking) = self.look(&mut interest) {
-                    return Some(taking);
+                if let Some(permit) = self.check_all(&mut watched) {
+                    return Some(permit);
                 }
-                let mut watched = interest.watched().iter().take(MOST_ASKED);
-                let ended = watched.find(|process| process.has_ended());
+                let mut asked = watched.all().iter().take(MOST_ASKED);
+                let ended = asked.find(|process| process.has_ended());
                 let ended = Some(*ended?);
-                interest.renew(ended);
+                watched.renew(ended);
             }
             None
         })
@@ -174,42 +181,40 @@ impl Permits {
     ///
     /// # Cancel safety
     /// Cancel safe. A dropped future loses its place in the line.
-    pub(super) async fn wait_by<D: Driver>(&self, driver: &D) -> Option<Taking> {
+    pub(super) async fn wait_by<D: Driver>(&self, driver: &D) -> Option<TakenPermit> {
         driver.begin().await;
-        if self.turns.are_free()
-            && let Some(taking) = self.take()
-        {
-            return Some(taking);
+        if let Some(permit) = self.at_once() {
+            return Some(permit);
         }
         let mut turn = driver.turn(&self.turns).await?;
-        wait_for(driver, turn.waiter(self.shared.bell()), |interest| {
+        wait_for(driver, turn.waiter(self.shared.bell()), |watched| {
             self.waiting().raise();
-            self.look(interest)
+            self.check_all(watched)
         })
         .await
     }
 
     /// Looks at all slots once.
-    fn look(&self, interest: &mut Interest) -> Option<Taking> {
-        (0..self.used()).find_map(|slot| self.look_at(slot, interest))
+    fn check_all(&self, watched: &mut WatchedProcesses) -> Option<TakenPermit> {
+        (0..self.used()).find_map(|slot| self.check_slot(slot, watched))
     }
 
-    fn look_at(&self, slot: usize, interest: &mut Interest) -> Option<Taking> {
-        let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
+    fn check_slot(&self, slot: usize, watched: &mut WatchedProcesses) -> Option<TakenPermit> {
+        let (own, word) = (ProcessIdentity::own(), self.slot(slot));
         for _ in 0..ATTEMPTS {
             // If another process is quicker, the waiter has to see that one.
-            match word.look() {
-                None if word.take(own) => return Some(Taking::of(slot, None)),
+            match word.read() {
+                None if word.take(own.to_word()) => return Some(TakenPermit::of(slot, own, None)),
                 None => {}
                 Some(Taken::Absent) => return None,
-                Some(Taken::Adder(adder)) => match interest.watch_word(adder) {
+                Some(Taken::Adder(adder)) => match watched.watch_word(adder) {
                     Some(_) => word.undo(adder), // The dead process has not added it.
                     None => return None,
                 },
                 Some(Taken::Holder(holder)) => {
-                    let ended = Some(interest.watch_word(holder)?);
-                    if word.seize(holder, own) {
-                        return Some(Taking::of(slot, ended));
+                    let ended = Some(watched.watch_word(holder)?);
+                    if word.seize(holder, own.to_word()) {
+                        return Some(TakenPermit::of(slot, own, ended));
                     }
                 }
             }
@@ -218,18 +223,18 @@ impl Permits {
     }
 
     /// Releases a permit that this process holds.
-    pub(crate) fn give_back(&self, taking: Taking) {
-        let slot = self.slot(taking.slot);
-        if taking.is_own() && slot.give_back(taking.owner.to_word()) {
-            self.hint.store(taking.slot, Ordering::Relaxed);
+    pub(crate) fn give_back(&self, permit: TakenPermit) {
+        let slot = self.slot(permit.slot);
+        if permit.is_own() && slot.give_back(permit.owner.to_word()) {
+            self.hint.store(permit.slot, Ordering::Relaxed);
             self.ring();
         }
     }
 
     /// Removes a permit that this process holds.
-    pub(crate) fn forget(&self, taking: Taking) {
-        if taking.is_own() {
-            self.slot(taking.slot).forget(taking.owner.to_word());
+    pub(crate) fn forget(&self, permit: TakenPermit) {
+        if permit.is_own() {
+            self.slot(permit.slot).forget(permit.owner.to_word());
         }
     }
 
@@ -245,7 +250,7 @@ impl Permits {
             Ok(()) => self.slot(*slot).add(own),
             Err(_) => self.slot(*slot).undo(own),
         };
-        self.ring(); // The waiters see which process adds: if it is killed, they look again.
+        self.ring(); // The waiters see which process adds: if it is killed, they check again.
         added.iter().for_each(finish);
         self.ring();
         begun
@@ -292,8 +297,8 @@ impl Permits {
     fn begin_to_add_at(&self, slot: usize) -> bool {
         let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
         for _ in 0..ATTEMPTS {
-            // If another process is quicker, which can only undo what a dead one left, look again.
-            let begun = match word.look() {
+            // If another process is quicker, which can only undo what a dead one left, check again.
+            let begun = match word.read() {
                 Some(Taken::Absent) => word.begin_to_add(own),
                 Some(Taken::Adder(adder)) => match ProcessIdentity::from_word(adder) {
                     Some(process) if process.has_ended() => word.take_over(adder, own),

@@ -50,7 +50,7 @@ impl ReaderPlace<'_> {
         change.is_ok()
     }
 
-    /// Enters as a reader of the process that has claimed the place. The caller then looks at the gate, unless it holds
+    /// Enters as a reader of the process that has claimed the place. The caller then checks the gate, unless it holds
     /// the gate; if that is closed, it [leaves](Self::leave) again.
     pub(crate) fn enter(&self) {
         self.readers.fetch_add(1, Ordering::SeqCst);

@@ -12,7 +12,7 @@ use super::readers::ReaderPlace;
 use super::shared::SharedObject;
 use crate::multiprocessing::waiting::driver::Driver;
 use crate::multiprocessing::waiting::mark::Mark;
-use crate::multiprocessing::waiting::wait::{Interest, wait_for};
+use crate::multiprocessing::waiting::wait::{WatchedProcesses, wait_for};
 use crate::multiprocessing::waiting::waiter::Waiter as _;
 use crate::sys::ProcessIdentity;
 
@@ -29,13 +29,13 @@ const BYTES: usize = 4096;
 /// The number of processes that can read at the same time. More read one at a time.
 const PLACES: usize = (BYTES - START) / PLACE;
 
-/// How often a call that must not wait looks whether the gate is still closed. A reader closes it for a moment.
+/// How often a call that must not wait checks whether the gate is still closed. A reader closes it for a moment.
 const TRIES: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct RobustRw {
     shared: SharedObject,
-    /// Held by the writer, and for a moment by each reader that had to wait.
+    /// Held by the writer, and for a moment by each reader that waited.
     gate: RobustLock,
     /// The place of this process.
     hint: AtomicUsize,
@@ -101,7 +101,7 @@ impl RobustRw {
         Mark(self.word(WAITING))
     }
 
-    /// Takes the lock for reading. `None` if time is up.
+    /// Takes the lock for reading, in a wait that has started. `None` if time is up.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver. On a thread that drives async
@@ -109,12 +109,8 @@ impl RobustRw {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn read<D: Driver>(&self, driver: &D) -> Option<RwHeld<ReadHold>> {
-        driver.begin().await;
-        match self.enter() {
-            Some(taken) => Some(taken),
-            None => Some(self.enter_under(self.gate.lock_by(driver).await?)),
-        }
+    pub(crate) async fn read_in_turn<D: Driver>(&self, driver: &D) -> Option<RwHeld<ReadHold>> {
+        Some(self.enter_under(self.gate.take_by(driver).await?))
     }
 
     /// Takes the lock for reading if no writer holds it or waits for its readers.
@@ -128,7 +124,7 @@ impl RobustRw {
     /// Takes the lock for writing. `None` if time is up.
     ///
     /// # Panics
-    /// Like [`read`](Self::read).
+    /// Like [`read_in_turn`](Self::read_in_turn).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -136,16 +132,16 @@ impl RobustRw {
         let held = self.gate.lock_by(driver).await?;
         self.note_dead_writer(&held);
         let mut is_drained = false;
-        let look_once = || {
-            is_drained = self.look_once().is_some();
+        let check_once = || {
+            is_drained = self.check_once().is_some();
             is_drained
         };
-        driver.linger(look_once).await;
+        driver.linger(check_once).await;
         if !is_drained {
             let mut waiter = D::Waiter::new(self.shared.bell());
-            let drained = wait_for(driver, &mut waiter, |interest| {
+            let drained = wait_for(driver, &mut waiter, |watched| {
                 self.waiting().raise();
-                self.look(interest)
+                self.check_readers(watched)
             });
             drained.await?;
         }
@@ -157,12 +153,12 @@ impl RobustRw {
         let held = self.at_once(|| self.gate.try_lock())?;
         self.note_dead_writer(&held);
         self.clear_dead(&held);
-        self.look_once().map(|()| self.begin_to_write(held))
+        self.check_once().map(|()| self.begin_to_write(held))
     }
 
-    fn at_once<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    fn at_once<T>(&self, mut check: impl FnMut() -> Option<T>) -> Option<T> {
         (0..TRIES).find_map(|_| {
-            let found = look();
+            let found = check();
             if found.is_none() {
                 std::thread::yield_now(); // The holder of the gate may wait for this CPU.
             }
@@ -170,8 +166,8 @@ impl RobustRw {
         })
     }
 
-    /// Enters while the gate is open.
-    fn enter(&self) -> Option<RwHeld<ReadHold>> {
+    /// Takes the lock for reading while the gate is open.
+    pub(crate) fn enter(&self) -> Option<RwHeld<ReadHold>> {
         let is_open = || self.gate.holder().is_none();
         let number = is_open().then(|| self.own_place())??;
         let place = self.place(number);
@@ -219,7 +215,7 @@ impl RobustRw {
         let is_own = |place: &usize| self.place(*place).is_of(own);
         let claim = |place: &usize| {
             self.place(*place).is_free() && {
-                // First, so that no thread of this process enters where a writer does not look.
+                // First, so that no thread of this process enters at a place that a writer does not check.
                 self.word(USED)
                     .fetch_max(*place as u64 + 1, Ordering::SeqCst);
                 self.place(*place).claim(own)
@@ -231,12 +227,12 @@ impl RobustRw {
         Some(place)
     }
 
-    /// A writer's look at the readers, with the gate closed.
-    fn look(&self, interest: &mut Interest) -> Option<()> {
+    /// A writer's check of the readers, with the gate closed.
+    fn check_readers(&self, watched: &mut WatchedProcesses) -> Option<()> {
         let mut reading = false;
         for place in (0..self.used()).map(|place| self.place(place)) {
             if let Some(process) = place.reading() {
-                match interest.watch_word(process) {
+                match watched.watch_word(process) {
                     Some(ended) => place.clear(ended.to_word()),
                     None => reading = true,
                 }
@@ -245,8 +241,8 @@ impl RobustRw {
         (!reading).then_some(())
     }
 
-    fn look_once(&self) -> Option<()> {
-        self.look(&mut Interest::default())
+    fn check_once(&self) -> Option<()> {
+        self.check_readers(&mut WatchedProcesses::default())
     }
 
     /// Clears the places of all dead processes.

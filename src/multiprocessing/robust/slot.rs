@@ -11,7 +11,7 @@
 //! Waiting for a permit is like waiting for a [lock](super::word), with several words: a waiter has read the
 //! holder of each, and each holder rings when it releases its permit, or ends. A process that adds a permit
 //! held none that a waiter could have read. So it first marks the slot as being added, and rings. Then the
-//! waiters look, see it, and watch it too. A slot whose adder was killed in between counts as not added.
+//! waiters check, see it, and watch it too. A slot whose adder was killed in between counts as not added.
 
 use super::atomic::{AtomicU64, Ordering};
 
@@ -38,11 +38,11 @@ const ADDING: u64 = 1 << 63;
 
 impl PermitSlot<'_> {
     /// The state of the permit, or `None` if it is free.
-    pub(crate) fn look(&self) -> Option<Taken> {
-        Self::read(self.0.load(Ordering::SeqCst))
+    pub(crate) fn read(&self) -> Option<Taken> {
+        Self::decode(self.0.load(Ordering::SeqCst))
     }
 
-    fn read(word: u64) -> Option<Taken> {
+    fn decode(word: u64) -> Option<Taken> {
         match word {
             FREE => None,
             ABSENT => Some(Taken::Absent),

@@ -48,7 +48,7 @@ impl Word<'_> {
                 Ok(()) => Ok(true),
                 // Another process was quicker, and may be killed too. The waiter has to see that process, since only
                 // its ring or its end wakes the waiter. No process takes the lock for `ended`: if `ended` is there
-                // again, a process writes arbitrary values, and the waiter looks again.
+                // again, a process writes arbitrary values, and the waiter checks again.
                 Err(_) => self.take(own).map(|()| false),
             },
             (Err(holder), _) => Err(holder),

@@ -1,5 +1,5 @@
-//! A bell that every process hears. One ring wakes every listener of that moment, and no process can take it
-//! away: it is an eventfd that is never read, and each listener waits for its edges.
+//! A bell that every process hears. One ring wakes all current listeners, and no process can consume it: it is an
+//! eventfd that is never read, and each listener waits for its edges.
 
 use std::io;
 
@@ -27,7 +27,7 @@ impl Bell {
         Self { eventfd, end }
     }
 
-    /// The same bell. Listeners of the result also wake when `end` can be read or its other side is closed.
+    /// The same bell. Its listeners also wake when `end` becomes readable or its other side is closed.
     pub(crate) fn with_end(&self, end: Descriptor) -> Self {
         Self {
             eventfd: self.eventfd.clone(),
@@ -35,7 +35,7 @@ impl Bell {
         }
     }
 
-    /// One system call.
+    /// Rings, by one system call.
     pub(crate) fn ring(&self) {
         sys::ring(self.eventfd.as_fd());
     }
@@ -63,7 +63,7 @@ impl Bell {
         end.transpose()
     }
 
-    /// Listens in a thread: for rings as edges of the first kind, and for the end as edges of the second.
+    /// Listens on a thread: for rings as edges of the first kind, and for the end as edges of the second.
     pub(crate) fn edges(&self, ring: u64, end: u64) -> io::Result<BlockingEdges> {
         let edges = BlockingEdges::new()?;
         edges.add(self.eventfd.as_fd(), ring)?;
@@ -74,8 +74,8 @@ impl Bell {
     }
 }
 
-/// Listeners also identify processes. So a bell is valid only within one pid and time namespace, and carries
-/// where it comes from.
+/// Listeners also identify processes. So a bell is valid only within one pid and time namespace, and its encoding
+/// contains the namespaces.
 impl Serialize for Bell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (&self.eventfd, sys::home()).serialize(serializer)

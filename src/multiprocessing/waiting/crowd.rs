@@ -1,4 +1,4 @@
-//! A crowd: the tasks of one runtime that all look after each change. One of them leads: it listens to the bell,
+//! A crowd: the tasks of one runtime that all check after each change. One of them leads: it listens to the bell,
 //! watches processes for all, and wakes the others after each change. When it leaves, another one leads. So a crowd
 //! uses one descriptor, and a ring that is meant for others wakes one task.
 
@@ -10,8 +10,8 @@ use super::local::Local;
 use super::runtimes::OfRuntimes;
 use super::waiter::TaskWaiter;
 
-/// The crowds that wait for changes of one object, one in each runtime. A clone is the same. (Each thread is a crowd by
-/// itself.)
+/// The crowds that wait for changes of one object, one in each runtime. A clone refers to the same crowds. (Each thread
+/// is a crowd of its own.)
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Crowds(Arc<Local<OfRuntimes<Crowd<TaskWaiter>>>>);
 
@@ -28,7 +28,7 @@ pub(crate) struct Crowd<W> {
     pub(crate) news: Notify,
 }
 
-/// What a leader hands to the next one.
+/// What a leader passes on to the next one.
 #[derive(Debug)]
 pub(crate) struct Leader<W> {
     pub(crate) waiter: Option<W>,
@@ -50,7 +50,7 @@ impl<W> Default for Crowd<W> {
 }
 
 impl<W> Crowd<W> {
-    /// `None` if another one leads.
+    /// Becomes the leader. `None` if another task leads.
     pub(crate) fn try_to_lead(self: &Arc<Self>) -> Option<Lead<W>> {
         let leader = self.leader.clone().try_lock_owned().ok()?;
         Some(Lead {
@@ -64,13 +64,13 @@ impl<W> Crowd<W> {
 #[derive(Debug)]
 pub(crate) struct Lead<W> {
     crowd: Arc<Crowd<W>>,
-    /// `None` while it is dropped.
+    /// `None` only during the drop.
     leader: Option<OwnedMutexGuard<Leader<W>>>,
 }
 
 impl<W> Lead<W> {
     pub(crate) fn leader(&mut self) -> &mut Leader<W> {
-        self.leader.as_mut().expect("it is present until the drop")
+        self.leader.as_mut().expect("only the drop takes it")
     }
 }
 

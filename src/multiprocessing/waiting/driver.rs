@@ -1,9 +1,10 @@
-//! The two ways to wait: in a task ([`InTask`]) and in a thread ([`InThread`]). Each wait is written once, as async
+//! The two ways to wait: in a task ([`InTask`]) and on a thread ([`InThread`]). Each wait is written once, as async
 //! code over a [`Driver`].
 //!
-//! In a thread, the driver's methods block until they have a result. So a wait is over when its future is polled once:
+//! On a thread, the driver's methods block until they have a result. So one poll of its future completes a wait:
 //! [`InThread::run`] does that. Only a thread has a deadline; a task has `tokio::time::timeout`.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -21,23 +22,23 @@ use crate::{block, sys};
 pub(crate) trait Driver: Sync {
     type Waiter: Waiter;
 
-    /// Comes first in each wait: checks that the caller may wait here.
+    /// Called first in each wait: checks that the caller may wait here.
     async fn begin(&self);
 
-    /// Lets others run.
+    /// Lets other tasks run.
     async fn pass(&self);
 
-    /// Calls `look` for a short time, until it returns true. (If it returned what it found, the compiler could not
-    /// prove that the futures of users are `Send`.)
-    async fn linger(&self, look: impl FnMut() -> bool);
+    /// Calls `check` for a short time, until it returns true. (If it returned the value that it found, the compiler
+    /// could not prove that the futures of users are `Send`.)
+    async fn linger(&self, check: impl FnMut() -> bool);
 
     /// Waits until the caller is the head of its line. `None` if time is up before.
     async fn turn<'a>(&self, turns: &'a Turns) -> Option<LineHead<'a, Self::Waiter>>;
 
-    /// The crowd to join for a wait in which all look.
+    /// The crowd to join for a wait in which all waiters check.
     fn crowd(&self, crowds: &Crowds) -> Arc<Crowd<Self::Waiter>>;
 
-    /// When the wait is over at the latest.
+    /// The deadline of the wait.
     fn end(&self) -> Option<Instant>;
 
     fn is_over(&self) -> bool {
@@ -57,17 +58,18 @@ pub(crate) fn forever<T>(found: Option<T>) -> T {
 impl Driver for InTask {
     type Waiter = TaskWaiter;
 
-    /// A task that finds what it wants each time lets other tasks run.
+    /// Without this, a task whose waits always succeed at once would not let other tasks run.
     async fn begin(&self) {
-        coop::consume_budget().await;
+        // As `consume_budget`, in fewer steps.
+        poll_fn(|context| coop::poll_proceed(context).map(|budget| budget.made_progress())).await;
     }
 
     async fn pass(&self) {
         yield_now().await;
     }
 
-    async fn linger(&self, mut look: impl FnMut() -> bool) {
-        linger_in_turn(|| look().then_some(())).await;
+    async fn linger(&self, mut check: impl FnMut() -> bool) {
+        linger_in_turn(|| check().then_some(())).await;
     }
 
     async fn turn<'a>(&self, turns: &'a Turns) -> Option<LineHead<'a, TaskWaiter>> {
@@ -87,20 +89,38 @@ impl Driver for InTask {
     }
 }
 
-/// Waits in a thread, until the deadline if there is one.
+/// Waits on a thread, until the deadline if there is one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InThread {
     pub(crate) end: Option<Instant>,
 }
 
 impl InThread {
-    /// From now on.
+    /// A wait whose time starts now.
     pub(crate) fn within(timeout: Option<Duration>) -> Self {
         let end = end_of(timeout);
         Self { end }
     }
 
-    /// Runs a wait that this drives.
+    /// Waits on a thread: returns what `at_once` finds, or otherwise what `wait` returns. `None` after `timeout`.
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[inline]
+    pub(crate) fn wait<T>(
+        timeout: Option<Duration>,
+        at_once: impl FnOnce() -> Option<T>,
+        wait: impl AsyncFnOnce(&Self) -> Option<T>,
+    ) -> Option<T> {
+        may_block();
+        let found = at_once();
+        if found.is_some() {
+            return found;
+        }
+        Self::run(wait(&Self::within(timeout)))
+    }
+
+    /// Runs a wait that uses this driver.
     pub(crate) fn run<T>(wait: impl Future<Output = T>) -> T {
         match pin!(wait).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(found) => found,
@@ -120,8 +140,8 @@ impl Driver for InThread {
 
     async fn pass(&self) {}
 
-    async fn linger(&self, mut look: impl FnMut() -> bool) {
-        linger(|| look().then_some(()));
+    async fn linger(&self, mut check: impl FnMut() -> bool) {
+        linger(|| check().then_some(()));
     }
 
     async fn turn<'a>(&self, turns: &'a Turns) -> Option<LineHead<'a, ThreadWaiter>> {
@@ -135,7 +155,7 @@ impl Driver for InThread {
         Some(LineHead::new(head, true, waits))
     }
 
-    /// A thread leads no other thread: it may block elsewhere.
+    /// A thread leads no other thread, because it may block elsewhere.
     fn crowd(&self, _crowds: &Crowds) -> Arc<Crowd<ThreadWaiter>> {
         Arc::default()
     }
@@ -151,7 +171,7 @@ impl Driver for InThread {
 /// On a thread that drives async code.
 #[track_caller]
 pub(crate) fn may_block() {
-    // A fork still seems to be in the runtime that it was forked in, which does not run there.
+    // In a fork, this thread still seems to be in its parent's runtime, which does not run there.
     if sys::generation() == 0 {
         block::may_block();
     }

@@ -1,5 +1,5 @@
-//! Waits for a state, which every waiter sees by itself: an event that stays set. So no task has to listen for others,
-//! and one that is not polled holds up none. The tasks of one runtime share one registration, and with it one
+//! Waits for a state that every waiter can see by itself, such as an event that stays set. So no task must listen for
+//! others, and a task that is not polled holds up no other. The tasks of one runtime share one registration, and so one
 //! descriptor.
 
 use std::io;
@@ -14,7 +14,7 @@ use crate::sys::{self, BorrowedFd, Edges};
 #[derive(Debug, Default)]
 pub(crate) struct Level(Local<OfRuntimes<Registration>>);
 
-/// What the tasks of one runtime listen with. It is closed when the last of them leaves.
+/// The registration that the tasks of one runtime share. It is closed when the last of them leaves.
 #[derive(Debug, Default)]
 struct Registration(OnceLock<Edges>);
 
@@ -26,12 +26,12 @@ impl Registration {
             return Ok(edges);
         }
         let edges = Edges::of(sys::own_descriptor(&fd)?)?;
-        Ok(self.0.get_or_init(|| edges)) // Another thread may be first.
+        Ok(self.0.get_or_init(|| edges)) // Another thread may have registered first.
     }
 }
 
 impl Level {
-    /// Waits until `is_over` returns true. That changes only when `fd` becomes readable.
+    /// Waits until `is_over` returns true. Its result changes only when `fd` becomes readable.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
@@ -41,13 +41,13 @@ impl Level {
     pub(crate) async fn wait(&self, fd: BorrowedFd<'_>, is_over: impl Fn() -> bool) {
         while !is_over() {
             if self.listen(fd, &is_over).await.is_err() {
-                pause().await; // No descriptor is left, or the runtime has ended.
+                pause().await; // There is no descriptor for this, or the runtime has ended.
             }
         }
     }
 
     async fn listen(&self, fd: BorrowedFd<'_>, is_over: impl Fn() -> bool) -> io::Result<()> {
         let here = self.0.get().here();
-        here.edges(fd)?.look_at_each(is_over).await
+        here.edges(fd)?.check_at_each(is_over).await
     }
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 /// About the time that it takes to fall asleep and wake.
 const SHORT: Duration = Duration::from_micros(20);
 
-/// The number of looks without a pause; after them, other threads run between looks.
-const LOOKS: usize = 50;
+/// The number of checks without a pause. After them, other threads run between the checks.
+const MOST_CHECKS: usize = 50;
 
-/// Calls `look` for a short time, in a thread, until it returns a value.
-pub(crate) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    for _ in 0..LOOKS {
-        let found = look();
+/// Calls `check` for a short time, on a thread, until it returns a value.
+pub(crate) fn linger<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..MOST_CHECKS {
+        let found = check();
         if found.is_some() {
             return found;
         }
@@ -20,7 +20,7 @@ pub(crate) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
     let begun = Instant::now();
     loop {
-        let found = look();
+        let found = check();
         if found.is_some() || begun.elapsed() >= SHORT {
             return found;
         }
@@ -28,18 +28,18 @@ pub(crate) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Like [`linger`], in a task: the other tasks of its runtime run after each look.
+/// Like [`linger`], in a task: the other tasks of its runtime run after each check.
 ///
 /// # Cancel safety
-/// Cancel safe: a value that `look` returns is returned at once.
-pub(crate) async fn linger_in_turn<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let found = look();
+/// Cancel safe: a value that `check` returns is returned at once.
+pub(crate) async fn linger_in_turn<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
+    let found = check();
     if found.is_some() {
         return found;
     }
     let begun = Instant::now();
     loop {
-        let found = look();
+        let found = check();
         if found.is_some() || begun.elapsed() >= SHORT {
             return found;
         }

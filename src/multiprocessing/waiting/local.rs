@@ -15,7 +15,7 @@ pub(crate) struct Local<T> {
 }
 
 impl<T> Local<T> {
-    /// With the value of a process that is not a fork.
+    /// Created with the value of a process that is not a fork.
     pub(crate) const fn first(value: T) -> Self {
         Self {
             generation: 0,
@@ -24,7 +24,7 @@ impl<T> Local<T> {
         }
     }
 
-    /// With the value of this process.
+    /// Created with the value of this process.
     pub(crate) fn new(value: T) -> Self {
         Self {
             generation: sys::generation(),
@@ -32,9 +32,19 @@ impl<T> Local<T> {
         }
     }
 
-    /// The value of this process. A fork makes its own.
+    /// The value of this process. A fork creates its own.
+    #[inline]
     pub(crate) fn get_or(&self, make: impl Fn() -> T) -> &T {
-        let (mut here, generation) = (self, sys::generation());
+        let generation = sys::generation();
+        if self.generation == generation {
+            return &self.value;
+        }
+        self.of_fork(generation, make)
+    }
+
+    #[cold]
+    fn of_fork(&self, generation: u32, make: impl Fn() -> T) -> &T {
+        let mut here = self;
         while here.generation != generation {
             let new = || Box::new(Self::new(make()));
             here = here.of_fork.get_or_init(new);

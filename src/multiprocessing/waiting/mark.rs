@@ -1,14 +1,14 @@
-//! The mark of waiters: an atomic word in shared memory by which a changer sees that it has to ring the bell.
+//! The mark of waiters: an atomic word in shared memory that tells a changer whether it must ring the bell.
 
 use super::atomic::{AtomicU64, Ordering};
 
-/// The mark of waiters: odd while there are some. Each change increases it, so a value that is read twice has
-/// not changed in between. (It wraps around only after more changes than a process can make.)
+/// The mark of waiters: odd while there are waiters. Each change increases it, so if two reads return the same value,
+/// it has not changed in between. (It wraps around only after more changes than a process can make.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark<'a>(pub(crate) &'a AtomicU64);
 
 impl Mark<'_> {
-    /// Sets the mark. The caller listens to the bell already.
+    /// Sets the mark. The caller already listens to the bell.
     ///
     /// Two steps, because a process that keeps writing to the word could make a loop endless. Between the steps the
     /// mark is unchanged: a ringer may find and clear it, but then the second step sets it again.
@@ -22,7 +22,7 @@ impl Mark<'_> {
         let seen = self.0.load(Ordering::SeqCst);
         if seen & 1 == 1 {
             ring();
-            // If a new waiter, which may have missed the ring, set the mark meanwhile, it stays.
+            // If a new waiter, which may have missed the ring, has set the mark meanwhile, the mark stays.
             let _ = self.0.compare_exchange(
                 seen,
                 seen.wrapping_add(1),

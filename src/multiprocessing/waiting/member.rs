@@ -1,4 +1,4 @@
-//! One of a [crowd](super::crowd), a leader or a follower.
+//! A member of a [crowd](super::crowd), a leader or a follower.
 //!
 //! A follower registers for `news` first, then compares the versions, and then waits. A leader listens, sets the mark,
 //! reads the version, and notifies `news` if that version is new. So a change after a follower has compared the
@@ -10,7 +10,7 @@ use super::bell::Bell;
 use super::changes::Changes;
 use super::crowd::{Crowd, Lead, Leader};
 use super::driver::Driver;
-use super::wait::Interest;
+use super::wait::WatchedProcesses;
 use super::waiter::{Waiter, Woken};
 
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl<W: Waiter> Member<W> {
         self.lead.is_some()
     }
 
-    /// Waits for another version than this one, or for the end of a process of this interest, or until it leads. `None`
-    /// if time is up.
+    /// Waits for a version other than this one, for the end of a process of this interest, or until it leads. `None` if
+    /// time is up.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -47,16 +47,15 @@ impl<W: Waiter> Member<W> {
         bell: &Bell,
         changes: Changes<'_>,
         version: u64,
-        interest: &mut Interest,
+        watched: &mut WatchedProcesses,
     ) -> Option<()> {
-        let ended = if self.leads() || !interest.watched().is_empty() {
-            self.listen(driver, bell, changes, version, interest)
-                .await?
+        let ended = if self.leads() || !watched.all().is_empty() {
+            self.listen(driver, bell, changes, version, watched).await?
         } else {
             self.follow(changes, version).await;
             Woken::Rang
         };
-        interest.renew(ended.ended());
+        watched.renew(ended.ended());
         Some(())
     }
 
@@ -66,7 +65,7 @@ impl<W: Waiter> Member<W> {
         bell: &Bell,
         changes: Changes<'_>,
         version: u64,
-        interest: &mut Interest,
+        watched: &mut WatchedProcesses,
     ) -> Option<Woken> {
         let (waiter, mut spread) = match &mut self.lead {
             Some(lead) => {
@@ -87,7 +86,7 @@ impl<W: Waiter> Member<W> {
             if now != version {
                 return Some(Woken::Rang);
             }
-            if let ended @ Woken::Ended(_) = interest.wait(driver, waiter).await? {
+            if let ended @ Woken::Ended(_) = watched.wait(driver, waiter).await? {
                 return Some(ended);
             }
         }
@@ -96,8 +95,8 @@ impl<W: Waiter> Member<W> {
     async fn follow(&mut self, changes: Changes<'_>, version: u64) {
         loop {
             let news = self.crowd.news.notified();
-            // First: the news may be that no one leads. A follower that keeps them to itself, because it also finds
-            // another version, leaves the others without a leader.
+            // Before the comparison: the news may be that there is no leader. If a follower found another version and
+            // did not react to this news, the others would stay without a leader.
             self.lead = self.crowd.try_to_lead();
             if self.leads() || changes.version() != version {
                 return;

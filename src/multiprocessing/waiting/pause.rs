@@ -1,4 +1,4 @@
-//! A wait without a descriptor: all tasks of a process that have none left look again at the same intervals.
+//! A wait without a descriptor: all tasks of a process for which there is no descriptor check at the same intervals.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tokio::task::yield_now;
 
 use super::local::Local;
 
-/// The interval of polling when no descriptor is left to listen with.
-pub(crate) const BLIND: Duration = Duration::from_millis(10);
+/// The interval of the checks without a descriptor.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The paused tasks of this process, and the thread that wakes them.
 #[derive(Debug, Default)]
@@ -23,17 +23,17 @@ static PAUSES: Local<Mutex<Pauses>> = Local::first(Mutex::new(Pauses {
     has_thread: false,
 }));
 
-/// Sleeps until the end of an interval of `BLIND`.
+/// Sleeps until the end of an interval of `CHECK_INTERVAL`.
 ///
-/// The runtime may have no timer and no free blocking thread. So a thread wakes the tasks: one in the process, however
-/// many tasks pause, and none while no task does.
+/// The runtime may have no timer and no free blocking thread. So a thread wakes the tasks. The process has one such
+/// thread, however many tasks pause, and none while no task does.
 ///
 /// # Cancel safety
 /// Cancel safe.
 pub(crate) async fn pause() {
     match begin() {
         Some(over) => drop(over.await),
-        None => yield_now().await, // No thread is left either.
+        None => yield_now().await, // There is no thread for it either.
     }
 }
 
@@ -51,7 +51,7 @@ fn begin() -> Option<oneshot::Receiver<()>> {
 
 fn wake_at_intervals() {
     loop {
-        std::thread::sleep(BLIND);
+        std::thread::sleep(CHECK_INTERVAL);
         let mut pauses = lock();
         let due = std::mem::take(&mut pauses.waiting);
         pauses.has_thread = !due.is_empty();
@@ -59,7 +59,7 @@ fn wake_at_intervals() {
             return;
         }
         drop(pauses);
-        drop(due); // Wakes each.
+        drop(due); // Dropping the senders wakes the tasks.
     }
 }
 
@@ -71,7 +71,8 @@ fn lock() -> std::sync::MutexGuard<'static, Pauses> {
 mod tests {
     use super::*;
 
-    /// The threads of this process that wake tasks at intervals. They have no name of their own, so count all.
+    /// The threads of this process that wake tasks at intervals. They have no name of their own, so this counts all
+    /// threads.
     fn threads() -> usize {
         std::fs::read_dir("/proc/self/task")
             .expect("the list of threads")

@@ -1,4 +1,4 @@
-//! What the tasks of one runtime share. A runtime that is blocked, idle or ended holds up no task of another one.
+//! What the tasks of one runtime share. A runtime that is blocked, idle or ended holds up no task of another runtime.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -15,7 +15,7 @@ impl<L> Default for OfRuntimes<L> {
 }
 
 impl<L: Default> OfRuntimes<L> {
-    /// That of this runtime; without a runtime, a new one.
+    /// The value of this runtime; outside a runtime, a new one.
     pub(crate) fn here(&self) -> Arc<L> {
         let Ok(runtime) = Handle::try_current() else {
             return Arc::default();

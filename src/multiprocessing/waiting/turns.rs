@@ -1,11 +1,11 @@
-//! Turns: the tasks of one runtime wait in a line, first come first served. Only the head of a line listens and looks,
+//! Turns: the tasks of one runtime wait in a line, first come first served. Only the head of a line listens and checks,
 //! so one release wakes one task of each runtime.
 //!
 //! All threads of a process share one more line. A runtime that is blocked, idle or ended delays no task of another
-//! one. Between lines, and between processes, the first to find the object free takes it.
+//! one. Between lines, and between processes, the first one to find the object free takes it.
 //!
-//! The lines are tokio's mutexes. What a mutex guards is the waiter of its line: each head hands it to the next with
-//! its descriptors.
+//! The lines are tokio's mutexes. Each mutex guards the waiter of its line, which every head passes on to the next,
+//! with its descriptors.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,10 +17,10 @@ use super::local::Local;
 use super::runtimes::OfRuntimes;
 use super::waiter::{TaskWaiter, ThreadWaiter, Waiter};
 
-/// The waiting tasks of one runtime, or the waiting threads. The first holds this lock.
+/// The line of one runtime's tasks, or of the threads. Its head holds this lock.
 pub(crate) type Line<W> = tokio::sync::Mutex<Option<W>>;
 
-/// The lines in front of one object. A clone is the same.
+/// The lines in front of one object. A clone refers to the same lines.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Turns(Arc<Local<Lines>>);
 
@@ -33,9 +33,12 @@ struct Lines {
 }
 
 impl Turns {
-    /// Whether no task and no thread of this process waits, so that a newcomer overtakes none.
-    pub(crate) fn are_free(&self) -> bool {
-        self.0.get().count.load(Ordering::Relaxed) == 0
+    /// The fast path of every wait: returns what `take` finds, unless a task or thread of this process waits. So a
+    /// newcomer overtakes no waiter.
+    #[inline]
+    pub(crate) fn at_once<T>(&self, take: impl FnOnce() -> Option<T>) -> Option<T> {
+        let are_free = self.0.get().count.load(Ordering::Relaxed) == 0;
+        if are_free { take() } else { None }
     }
 
     /// Counts the caller as waiting until the result is dropped.
@@ -76,7 +79,7 @@ impl Drop for Waits<'_> {
 #[derive(Debug)]
 pub(crate) struct LineHead<'a, W> {
     line: OwnedMutexGuard<Option<W>>,
-    /// Whether it had to wait behind others.
+    /// Whether it waited behind others.
     pub(crate) has_waited: bool,
     _waits: Waits<'a>,
 }

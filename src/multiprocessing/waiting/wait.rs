@@ -1,34 +1,35 @@
-//! Waits until shared words have a wanted state. A wait is a step that is repeated: it looks at the words, and returns
-//! what it finds, or writes down its interest and waits.
+//! Waits until shared words have a wanted state. A wait repeats a step. The step checks the words, and returns a value
+//! or the processes to watch.
 //!
-//! A step sets the mark before it looks, and the waiter listens already. So it misses nothing that happens after the
-//! look.
+//! A step sets the mark before it checks, and the waiter already listens. So it misses no change after the check.
 
 use super::driver::Driver;
 use super::waiter::{MOST_WATCHED, Waiter, Woken};
 use crate::sys::ProcessIdentity;
 
-/// The number of ended processes that a thread finds before it looks at the time.
+/// The number of ended processes after which a thread checks the time.
 const MOST_ENDED: usize = 64;
 
-/// What a waiter waits for beside the bell: the processes that a step found in the words.
+/// The processes whose end wakes a waiter, besides the bell. A step finds them in the words.
 #[derive(Debug, Default)]
-pub(crate) struct Interest {
+pub(crate) struct WatchedProcesses {
     /// A watched process that has ended.
     pub(crate) ended: Option<ProcessIdentity>,
-    /// The processes whose end is a reason to look again.
-    watched: Vec<ProcessIdentity>,
+    /// Whether this waiter watches processes for all tasks of its runtime in this wait, so that the others need not.
+    pub(crate) leads: bool,
+    /// The processes whose end is a reason to check again.
+    processes: Vec<ProcessIdentity>,
     /// How many of them have ended.
     ends: usize,
 }
 
-impl Interest {
-    /// Looks again when `process` has ended.
+impl WatchedProcesses {
+    /// Checks again when `process` has ended.
     pub(crate) fn watch(&mut self, process: ProcessIdentity) {
-        // With more, the waiter watches them in turn, and looks at intervals.
-        let known = &self.watched[..self.watched.len().min(MOST_WATCHED)];
+        // If there are more, the waiter watches them in turn, and checks at intervals.
+        let known = &self.processes[..self.processes.len().min(MOST_WATCHED)];
         if !known.contains(&process) {
-            self.watched.push(process);
+            self.processes.push(process);
         }
     }
 
@@ -41,14 +42,14 @@ impl Interest {
         self.ended.filter(|ended| *ended == process)
     }
 
-    pub(crate) fn watched(&self) -> &[ProcessIdentity] {
-        &self.watched
+    pub(crate) fn all(&self) -> &[ProcessIdentity] {
+        &self.processes
     }
 
-    /// Resets this for the next look.
+    /// Resets this for the next check.
     pub(crate) fn renew(&mut self, ended: Option<ProcessIdentity>) {
         self.ended = ended;
-        self.watched.clear();
+        self.processes.clear();
     }
 
     /// Waits for a ring, or for the end of a watched process. `None` if time is up.
@@ -60,9 +61,10 @@ impl Interest {
         driver: &D,
         waiter: &mut D::Waiter,
     ) -> Option<Woken> {
-        let ended = waiter.watch(&self.watched);
+        let ended = waiter.watch(&self.processes);
         self.ends += usize::from(ended.is_some());
-        // What an ended process held is free, so it is worth a look. But a process may name any number of them.
+        // What an ended process held is free now, so a check is worthwhile. But a process may name any number of ended
+        // ones.
         if (ended.is_none() || self.ends > MOST_ENDED) && driver.is_over() {
             return None;
         }
@@ -77,23 +79,23 @@ impl Interest {
     }
 }
 
-/// Repeats `step` until it returns a value: again after each ring of the bell, and after the end of each process that
-/// it watches. `None` if time is up.
+/// Repeats `step` until it returns a value: after each ring of the bell, and after the end of each process that the
+/// step watches. `None` if time is up.
 ///
 /// # Cancel safety
 /// Cancel safe: a value that `step` returns is returned at once.
 pub(crate) async fn wait_for<D: Driver, T>(
     driver: &D,
     waiter: &mut D::Waiter,
-    mut step: impl FnMut(&mut Interest) -> Option<T>,
+    mut step: impl FnMut(&mut WatchedProcesses) -> Option<T>,
 ) -> Option<T> {
-    let mut interest = Interest::default();
+    let mut watched = WatchedProcesses::default();
     loop {
-        if let Some(found) = step(&mut interest) {
+        if let Some(found) = step(&mut watched) {
             return Some(found);
         }
-        let woken = interest.wait(driver, waiter).await?;
-        interest.renew(woken.ended());
+        let woken = watched.wait(driver, waiter).await?;
+        watched.renew(woken.ended());
     }
 }
 
@@ -108,31 +110,31 @@ mod tests {
     use super::super::waiter::{TaskWaiter, ThreadWaiter};
     use super::*;
 
-    /// A dead process, another one each time: no process has an id of 0.
+    /// A dead process, a different one for each number: no process has an id of 0.
     fn dead(number: usize) -> ProcessIdentity {
         ProcessIdentity::from_word((number as u64 + 1) << 22).expect("it is not 0")
     }
 
     #[test]
     fn a_thread_that_finds_one_dead_process_after_another_gives_up_in_time() {
-        let (bell, mut looks) = (Bell::new().expect("a bell"), 0);
+        let (bell, mut checks) = (Bell::new().expect("a bell"), 0);
         let driver = InThread::within(Some(Duration::from_millis(1)));
         let mut waiter = ThreadWaiter::new(&bell);
-        let found = InThread::run(wait_for(&driver, &mut waiter, |interest| {
-            looks += 1;
-            interest.watch(dead(looks));
+        let found = InThread::run(wait_for(&driver, &mut waiter, |watched| {
+            checks += 1;
+            watched.watch(dead(checks));
             None::<()>
         }));
-        assert!(found.is_none() && looks >= MOST_ENDED);
+        assert!(found.is_none() && checks >= MOST_ENDED);
     }
 
     #[tokio::test]
     async fn a_task_that_finds_one_dead_process_after_another_lets_others_run() {
-        let (bell, mut looks) = (Bell::new().expect("a bell"), 0);
+        let (bell, mut checks) = (Bell::new().expect("a bell"), 0);
         let mut waiter = TaskWaiter::new(&bell);
-        let waits = wait_for(&InTask, &mut waiter, |interest| {
-            looks += 1;
-            interest.watch(dead(looks));
+        let waits = wait_for(&InTask, &mut waiter, |watched| {
+            checks += 1;
+            watched.watch(dead(checks));
             None::<()>
         });
         let other = async {
@@ -141,10 +143,10 @@ mod tests {
             }
         };
         tokio::select! {
-            _ = waits => unreachable!("it finds nothing"),
+            _ = waits => unreachable!("no step finds anything"),
             () = other => {}
         }
-        assert!(looks >= 50);
+        assert!(checks >= 50);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Waits for a bell to ring or for a process to end, in a task ([`TaskWaiter`]) or a thread ([`ThreadWaiter`]).
-//! Wake-ups may be spurious, so the owner has to look again.
+//! Waits for a bell to ring or for a process to end, in a task ([`TaskWaiter`]) or on a thread ([`ThreadWaiter`]).
+//! Wake-ups may be spurious, so the caller must check again.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::bell::Bell;
-use super::pause::{BLIND, pause};
+use super::pause::{CHECK_INTERVAL, pause};
 use crate::sys::{self, AsFd, BlockingEdges, Edges, OwnedFd, ProcessIdentity};
 
 /// The number of processes that a waiter watches at a time. Each takes a descriptor.
@@ -18,7 +18,8 @@ pub(crate) const MOST_WATCHED: usize = 256;
 pub(crate) enum Woken {
     /// The bell has rung.
     Rang,
-    /// A watched process has ended, if it is known which, or the bell has reached its end, or the reason is unknown.
+    /// A watched process has ended, if it is known which one, or the bell has reached its end, or the reason is
+    /// unknown.
     Ended(Option<ProcessIdentity>),
 }
 
@@ -32,7 +33,7 @@ impl Woken {
     }
 }
 
-/// What one task or thread listens to.
+/// What one task or thread listens with.
 pub(crate) trait Waiter: Send {
     /// Starts to listen.
     ///
@@ -77,7 +78,7 @@ impl Listener {
             && let Poll::Ready(outcome) = end.poll_next(context)
         {
             // A hang-up stays ready, which would keep this task busy while it waits for something else. One report is
-            // enough: each look asks the socket.
+            // enough, because each check queries the socket.
             self.end.take_if(|end| sys::is_hung_up(&*end));
             return Poll::Ready(outcome.map(|()| Woken::Ended(None)));
         }
@@ -113,7 +114,7 @@ impl Waiter for TaskWaiter {
             listener.poll_next(context)
         });
         woken.await.unwrap_or_else(|_| {
-            // The runtime that listened has ended; the next one may be another.
+            // The runtime that listened has ended; the next poll may be in another one.
             self.listener = None;
             self.watched = WatchedProcesses::default();
             Woken::Ended(None)
@@ -125,7 +126,7 @@ impl Waiter for TaskWaiter {
 const RING: u64 = 1;
 const END: u64 = 2;
 
-/// Listens in a thread.
+/// Listens on a thread.
 #[derive(Debug)]
 pub(crate) struct ThreadWaiter {
     bell: Bell,
@@ -162,8 +163,10 @@ impl Waiter for ThreadWaiter {
                 Woken::Ended(None)
             };
         }
-        let left = end.map_or(BLIND, |end| end.saturating_duration_since(Instant::now()));
-        std::thread::sleep(left.min(BLIND));
+        let left = end.map_or(CHECK_INTERVAL, |end| {
+            end.saturating_duration_since(Instant::now())
+        });
+        std::thread::sleep(left.min(CHECK_INTERVAL));
         *self = Self::new(&self.bell);
         Woken::Ended(None)
     }
@@ -175,7 +178,7 @@ struct WatchedProcesses<E> {
     processes: Vec<(ProcessIdentity, E)>,
     /// Whether one of them cannot be watched, or there are too many.
     blind: bool,
-    /// Which of too many are watched.
+    /// Which of the processes are watched, if there are too many.
     turn: usize,
 }
 
@@ -252,10 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_processes_a_few_are_watched_in_turn() {
+    fn too_many_processes_are_watched_a_few_at_a_time() {
         let mut watched = WatchedProcesses::default();
         let own = u64::from(std::process::id());
-        // None of them has a beginning that is known, or an end.
+        // Their identities have this process id, but none has its start time.
         let all: Vec<_> = (1..=MOST_WATCHED as u64 + 10)
             .map(|number| ProcessIdentity::from_word(number << 22 | own).expect("it is not 0"))
             .collect();
@@ -265,7 +268,7 @@ mod tests {
             listened.push(watched.processes.len());
             (ended, watched.blind)
         };
-        // They have ended: their beginnings are not that of this process.
+        // So each counts as ended.
         let first = watch(&all).0.expect("it has ended");
         assert_eq!(first, all[0]);
         let later = watch(&all).0.expect("it has ended");

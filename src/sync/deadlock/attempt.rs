@@ -57,8 +57,8 @@ impl Drop for Tag {
     }
 }
 
-/// Records that a lock is held, until dropped; a field of the guard. It drops before the lock is released: otherwise
-/// the next holder would seem to wait for itself.
+/// Records that a lock is held, until this is dropped. A field of the guard. It is dropped before the lock is released:
+/// otherwise the next holder would seem to wait for itself.
 #[derive(Debug)]
 pub(in crate::sync) struct Hold {
     take: Option<Take>,
@@ -67,13 +67,13 @@ pub(in crate::sync) struct Hold {
 }
 
 impl Hold {
-    /// Call it when the guard is used.
+    /// Call this when the guard is used.
     pub(in crate::sync) fn note_use(&self) {
         if let Some(take) = &self.take
             && !take.by.owner.is_current()
             && !self.has_moved.swap(true, Ordering::Relaxed)
         {
-            end_hold(take); // Without a report: its steps do not count.
+            end_hold(take); // Without a report, because its steps do not count.
         }
     }
 }
@@ -83,7 +83,7 @@ impl Drop for Hold {
         let Some(take) = self.take.take_if(|_| !*self.has_moved.get_mut()) else {
             return;
         };
-        // A hook that panics in a panic would end the process.
+        // A hook that panics during a panic would abort the process.
         if let Some(report) = end_hold(&take)
             && !thread::panicking()
         {
@@ -106,7 +106,7 @@ impl<'a> Attempt<'a> {
         Self { tag, place, flow }
     }
 
-    /// Awaits `lock`, the future that takes the lock. Dropping this future drops that one.
+    /// Awaits `lock`, the future that takes the lock. Dropping this future drops `lock`.
     ///
     /// # Panics
     /// If this is a deadlock and deadlocks panic.
@@ -117,7 +117,7 @@ impl<'a> Attempt<'a> {
         }
         let owner = LockOwner::known();
         self.flow = Flow::of(owner, self, &*lock);
-        // A wait with an end is no deadlock.
+        // A wait with a time limit is no deadlock.
         let Some(taker) = owner
             .filter(|_| blocking() != Blocking::Bounded)
             .map(|owner| self.taker(owner))
@@ -195,9 +195,9 @@ mod tests {
 
     use super::*;
 
-    /// Looks only at its own locks, since other tests run at the same time.
+    /// Checks only its own locks, since other tests run at the same time.
     #[tokio::test]
-    async fn nothing_is_remembered_of_locks_that_are_gone_and_of_futures_that_were_dropped() {
+    async fn dropped_locks_and_dropped_futures_leave_no_record() {
         if !is_enabled() {
             Detection::new()
                 .patience(Duration::from_secs(3600))

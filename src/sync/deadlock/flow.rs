@@ -1,10 +1,10 @@
-//! Whether a task that waits for a lock still holds another one meanwhile: not if a branch of it waits and another
-//! branch holds.
+//! Whether a task that waits for a lock keeps another lock meanwhile. It does not if one branch of the task waits and
+//! another branch holds the lock.
 //!
-//! The branches of one task (`join!`, `select!`) have the same task id. But each has memory of its own for what it
-//! awaits, while it lives. A flow of control uses its memory again: its next future lies where the one before lay. So
-//! if the future that waits for a lock overlaps the place of the future that took another one, both belong to one flow.
-//! If not, that is unknown, and nothing is reported.
+//! The branches of one task (`join!`, `select!`) have the same task id. But the future that each branch awaits has
+//! memory of its own while it lives. A flow of control reuses its memory: its next future is where the one before was.
+//! So if the future that waits for a lock overlaps the place of the future that took another one, both belong to one
+//! flow. If not, it is unknown whether they do, and nothing is reported.
 
 use std::mem::size_of_val;
 use std::ptr;
@@ -26,7 +26,7 @@ pub(super) enum Flow {
 }
 
 impl Flow {
-    /// The flow of `owner`, the caller, that polls a future with these two parts.
+    /// The flow of `owner`, the caller, which polls a future with these two parts.
     pub(super) fn of<A, B>(owner: Option<LockOwner>, one: &A, other: &B) -> Self {
         match (owner, blocking()) {
             (None, _) => Self::Unknown,
@@ -36,12 +36,12 @@ impl Flow {
                 Self::Future { start, end }
             }
             (Some(LockOwner::Thread(_)), _) => Self::Thread,
-            // In `block_in_place`, of any branch.
+            // A thread inside `block_in_place`, of any branch of the task.
             (Some(LockOwner::Task(_)), _) => Self::Unknown,
         }
     }
 
-    /// Whether this flow surely comes after `hold`, a flow of the same owner: it took its lock before and keeps it.
+    /// Whether this flow certainly comes after `hold`, a flow of the same owner: it took its lock before and keeps it.
     pub(super) fn follows(self, hold: Self) -> bool {
         match (hold, self) {
             (Self::Unknown, _) | (_, Self::Unknown) => false,
@@ -58,7 +58,7 @@ impl Flow {
     }
 }
 
-/// The addresses from the first byte to behind the last.
+/// The addresses from the first byte up to, and without, the byte after the last.
 fn extent<T>(part: &T) -> (usize, usize) {
     let start = ptr::from_ref(part).addr();
     (start, start + size_of_val(part))

@@ -10,8 +10,8 @@
 //!   for each pair of locks and each pair of places in the source. The default hook writes to stderr.
 //!
 //! The first two are deadlocks if they last. So the wait that closes the cycle has five seconds
-//! ([`Detection::patience`]) to end. Then it panics with the report, unless [`panics(false)`](Detection::panics) is
-//! set. The panic drops the guards of its task, so the other tasks continue.
+//! ([`Detection::patience`]) to end. After that it panics with the report, unless [`panics(false)`](Detection::panics)
+//! is set. The panic drops the guards of its task, so the other tasks continue.
 //!
 //! ```
 //! use std::time::Duration;
@@ -53,7 +53,7 @@
 //! # In this module
 //!
 //! An `attempt` is one call that takes a lock. `takes` has the holds and waits, `flow` the branches, and `order` the
-//! orders. `suspects` are waits that have some time to end; `state` holds it all under one lock and delivers each
+//! orders. `suspects` are waits that have some time to end. `state` holds everything under one lock and delivers each
 //! `report`.
 
 mod attempt;
@@ -128,8 +128,8 @@ impl Detection {
         self
     }
 
-    /// Sets the hook for reports that do not panic. Default: write to stderr. It is called once for each pair of
-    /// places, by the task that takes or releases a lock. That task may hold locks, so the hook must not wait for any.
+    /// Sets the hook for reports that do not panic. Default: write to stderr. The task that takes or releases a lock
+    /// calls the hook, once for each pair of places. That task may hold locks, so the hook must not wait for any lock.
     ///
     /// ```
     /// use concurrent_futures::sync::deadlock::Detection;

@@ -1,9 +1,9 @@
 //! The orders in which locks were taken, by any task at any time. Orders that lead back to their start are a possible
-//! deadlock, if tasks can be at all of these steps at the same time: each step by another task, and no two of them
+//! deadlock if tasks can be at all of these steps at the same time: each step by a different task, and no two of them
 //! under one lock.
 //!
-//! A step counts once the first of its locks is released by the task that took it. Until then, the guard may have moved
-//! to another task.
+//! A step counts once the task that took the first of its locks releases that lock. Until then, the guard may have
+//! moved to another task.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,9 +23,9 @@ const MOST_OF_ONE: usize = 16;
 /// The number of tasks that are recorded for one step under the same locks. A cycle needs a task for each step.
 const MOST_OWNERS: usize = 4;
 
-/// The longest cycle that is looked for, and the number of records that one search looks at.
+/// The longest cycle that a search finds, and the number of records that one search examines.
 const MOST_STEPS: usize = 8;
-const MOST_LOOKS: usize = 10_000;
+const MOST_EXAMINED: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct LockOrder {
@@ -33,14 +33,14 @@ pub(super) struct LockOrder {
     after: HashMap<LockNumber, HashMap<LockNumber, Vec<OrderStep>>>,
     /// The inverse of `after`: for each lock, those that were held while it was taken.
     before: HashMap<LockNumber, HashSet<LockNumber>>,
-    /// By the number of a hold that lasts: the locks of its steps, which do not count before it ends.
+    /// By the number of a hold that has not ended: the locks of its steps, which do not count until it ends.
     open: HashMap<u64, HashSet<LockNumber>>,
     /// The pairs of locks whose order was part of a report. Their next steps are not reported again.
     reported: HashSet<(LockNumber, LockNumber)>,
     number: usize,
 }
 
-/// A task that held one lock has taken another.
+/// A record that a task that held one lock has taken another.
 #[derive(Debug)]
 struct OrderStep {
     locks: (LockNumber, LockNumber),
@@ -84,11 +84,11 @@ impl LockOrder {
         self.open.entry(hold.number).or_default().insert(lock);
     }
 
-    /// Call it when `hold` ends, with whether it is released by the task that took it. If so, its steps count from now
-    /// on. Returns the shortest cycle with one of them, once for each pair of locks.
+    /// Call this when `hold` ends. `is_released`: whether the task that took it releases it. If so, its steps count
+    /// from now on. Returns the shortest cycle with one of them, once for each pair of locks.
     pub(super) fn close(&mut self, hold: &Take, is_released: bool) -> Option<Report> {
         let mut locks: Vec<LockNumber> = self.open.remove(&hold.number)?.into_iter().collect();
-        locks.sort_unstable(); // The same report each time.
+        locks.sort_unstable(); // So the report is the same each time.
         for lock in &locks {
             self.close_step(hold, *lock, is_released);
         }
@@ -148,7 +148,7 @@ impl LockOrder {
         own.filter_map(|step| self.cycle(step, distance)).collect()
     }
 
-    /// The steps of the shortest way, of any tasks.
+    /// The number of steps of the shortest way, taken by any tasks.
     fn distance(&self, from: LockNumber, to: LockNumber) -> Option<usize> {
         let mut reached = HashSet::from([from]);
         let mut ahead = VecDeque::from([(from, 0)]);
@@ -165,13 +165,14 @@ impl LockOrder {
         None
     }
 
-    /// The shortest cycle through `step` that tasks can complete: each of its steps by another task, at the same time.
+    /// The shortest cycle through `step` that tasks can complete: each of its steps by a different task, at the same
+    /// time.
     fn cycle<'a>(&'a self, step: &'a OrderStep, distance: usize) -> Option<Vec<&'a OrderStep>> {
-        let mut looks = MOST_LOOKS;
+        let mut left = MOST_EXAMINED;
         let (to, from) = step.locks;
         (distance..MOST_STEPS).find_map(|steps| {
             let mut way = vec![step];
-            let found = self.walk(&mut way, from, to, steps, &mut looks);
+            let found = self.walk(&mut way, from, to, steps, &mut left);
             found.then_some(way)
         })
     }
@@ -183,22 +184,22 @@ impl LockOrder {
         from: LockNumber,
         to: LockNumber,
         steps: usize,
-        looks: &mut usize,
+        left: &mut usize,
     ) -> bool {
         for (after, known) in self.after.get(&from).into_iter().flatten() {
             if (steps == 1) != (*after == to) {
                 continue;
             }
             for step in known {
-                let Some(left) = looks.checked_sub(1) else {
+                let Some(rest) = left.checked_sub(1) else {
                     return false;
                 };
-                *looks = left;
+                *left = rest;
                 if step.open.is_some() || way.iter().any(|other| other.excludes(step)) {
                     continue;
                 }
                 way.push(step);
-                if steps == 1 || self.walk(way, *after, to, steps - 1, looks) {
+                if steps == 1 || self.walk(way, *after, to, steps - 1, left) {
                     return true;
                 }
                 way.pop();
@@ -247,7 +248,7 @@ impl OrderStep {
     }
 }
 
-/// Whether a step of `owner` under the locks `held` says nothing new.
+/// Whether a step of `owner` under the locks `held` adds nothing new.
 fn is_known(steps: &[OrderStep], owner: LockOwner, held: &[LockNumber]) -> bool {
     let alike = steps
         .iter()

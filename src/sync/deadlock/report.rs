@@ -1,4 +1,4 @@
-//! The report for people: which task holds what, where it was taken, and where the next lock is taken.
+//! The report for users: which task holds what, where it was taken, and where the next lock is taken.
 
 use std::fmt;
 use std::panic::Location;
@@ -31,7 +31,7 @@ pub struct Report(pub(super) Finding);
 pub(super) enum Finding {
     /// Each task waits for a lock that the next one holds; the last waits for a lock that the first holds.
     Deadlock(Vec<WaitStep>),
-    /// Two locks, perhaps with others between them, were taken the other way round `before`.
+    /// Two locks, perhaps with others between them, were taken in the opposite order `before`.
     Orders { now: WaitStep, before: Vec<Pair> },
 }
 

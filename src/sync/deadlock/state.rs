@@ -82,7 +82,7 @@ pub(super) fn end_wait(wait: &Take, is_suspect: bool) {
     state.takes.end_wait(wait);
     if is_suspect {
         state.suspects.remove(wait);
-        SUSPECTS_CHANGED.notify_one(); // The thread may end.
+        SUSPECTS_CHANGED.notify_one(); // Lets the thread end.
     }
 }
 
@@ -97,7 +97,7 @@ fn watch_suspects() {
             continue;
         }
         let judged = state.judge_due(now);
-        drop(state); // A waker is foreign code.
+        drop(state); // A waker is code of another crate.
         judged.iter().for_each(|verdict| verdict.wake());
         state = self::state();
     }

@@ -49,8 +49,8 @@ impl Suspects {
         self.0.keys().next().map(|(due, _)| *due)
     }
 
-    /// Judges the first suspect. If the cycle has changed since, some task has made progress, and the suspect
-    /// gets the same time again.
+    /// Judges the first suspect. If the cycle has changed since then, some task has made progress, and the suspect gets
+    /// the same time again.
     pub(super) fn judge_next(&mut self, takes: &Takes, patience: Duration) -> Option<Arc<Verdict>> {
         let ((due, number), mut suspect) = self.0.pop_first()?;
         let circle = takes.circle(&suspect.wait)?;
@@ -80,9 +80,9 @@ impl Verdict {
         self.waker.wake();
     }
 
-    /// The report, once it is there. Until then, registers `waker` for it.
+    /// The report, once there is one. Until then, registers `waker` for it.
     pub(super) fn take(&self, waker: &Waker) -> Option<Report> {
-        self.waker.register(waker); // Before reading: a report in between would not wake.
+        self.waker.register(waker); // Before the read: otherwise a report in between would not wake the task.
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.take()
     }
@@ -118,16 +118,16 @@ mod tests {
         let first = takes.hold(by, 1);
         let wait = takes.wait(by, 1);
         let due = Instant::now();
-        let circle = takes.circle(&wait).expect("it waits for itself");
+        let circle = takes.circle(&wait).expect("the task waits for itself");
         let verdict = suspects.add(due, wait, circle);
         takes.release(&first);
-        takes.hold(by, 1); // By another branch of the task.
+        takes.hold(by, 1); // Another branch of the task takes it.
         assert!(suspects.judge_next(&takes, PATIENCE).is_none());
         assert_eq!(suspects.next_due(), Some(due + PATIENCE));
         assert!(verdict.take(&noop_waker()).is_none());
         assert!(
             suspects.judge_next(&takes, PATIENCE).is_some(),
-            "none went on"
+            "no task has made progress"
         );
         assert!(verdict.take(&noop_waker()).is_some());
         assert_eq!(suspects.next_due(), None);
@@ -139,7 +139,7 @@ mod tests {
         let by = taker();
         let hold = takes.hold(by, 1);
         let wait = takes.wait(by, 1);
-        let circle = takes.circle(&wait).expect("it waits for itself");
+        let circle = takes.circle(&wait).expect("the task waits for itself");
         let verdict = suspects.add(Instant::now(), wait, circle);
         takes.release(&hold);
         assert!(suspects.judge_next(&takes, PATIENCE).is_none());

@@ -33,9 +33,9 @@ pub(super) struct Takes {
     last_number: u64,
     /// One holder for each lock.
     holds: HashMap<LockNumber, Take>,
-    /// The same by owner, in the order of taking.
+    /// The holds by owner, in the order of taking.
     held: HashMap<LockOwner, Vec<Take>>,
-    /// A task that runs branches can have several.
+    /// The waits by owner. A task that runs branches can have several.
     waits: HashMap<LockOwner, Vec<Take>>,
 }
 
@@ -93,7 +93,7 @@ impl Takes {
     /// The cycle that leads from `wait` back to its own flow. Later waits are not followed, so only the wait
     /// that closed a cycle finds it.
     pub(super) fn circle(&self, wait: &Take) -> Option<Circle> {
-        // The pairs reached, each with the index of its predecessor.
+        // The pairs that were reached, each with the index of its predecessor.
         let mut reached: Vec<(Take, Take, Option<usize>)> = Vec::new();
         let mut seen = HashSet::new();
         let mut ahead = vec![(*wait, None)];

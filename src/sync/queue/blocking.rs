@@ -49,7 +49,7 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     #[track_caller]
     pub fn blocking_put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
         match block_on_timeout(self.take_room(), timeout) {
-            Some(()) => self.push(item),
+            Some(room) => self.push(room, item),
             None => Err(PutError::timed_out(item)),
         }
     }

@@ -1,12 +1,15 @@
 //! Queues with many producers and many consumers: one implementation for every order of items. Reading order:
 //!
-//! - [`order`]: which item is next; [`ordered`]: the queue;
+//! - [`store`]: holds the items; [`heap`]: a store with the smallest item first; [`order`]: which item is next;
+//! - [`ordered`]: the queue;
 //! - [`blocking`]: its methods for threads; [`error`]: its errors.
 
 mod blocking;
 mod error;
+mod heap;
 mod order;
 mod ordered;
+mod store;
 
 pub use error::{GetError, PutError};
 pub use order::{Fifo, Lifo, Order, SmallestFirst};
@@ -67,7 +70,7 @@ pub type LifoQueue<T> = OrderedQueue<T, Lifo>;
 /// greatest first, wrap them in [`std::cmp::Reverse`].
 ///
 /// The items are compared under a lock: their [`Ord`] must not use the queue. If it panics, so does the method that
-/// compares, and the item may be lost.
+/// compares, and the queue is as before: a put drops its item, and a get leaves it in the queue.
 ///
 /// ```
 /// use concurrent_futures::sync::PriorityQueue;

@@ -5,11 +5,12 @@ use std::fmt;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, Semaphore, TryAcquireError};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::task::coop::{consume_budget, cooperative};
 
 use super::error::{GetError, PutError};
-use super::order::{ItemStore, Order};
+use super::order::Order;
+use super::store::ItemStore;
 
 /// A queue that any number of tasks put items into and get items from: a [`Queue`](super::Queue), a
 /// [`LifoQueue`](super::LifoQueue) or a [`PriorityQueue`](super::PriorityQueue).
@@ -97,8 +98,8 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// # Cancel safety
     /// Dropping the future drops the item, which is then not in the queue.
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
-        self.take_room().await;
-        self.push(item)
+        let room = self.take_room().await;
+        self.push(room, item)
     }
 
     /// Puts an item if there is room.
@@ -114,12 +115,11 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// # Errors
     /// `is_full()` if there is no room, `is_closed()` if the queue is closed. The error holds the item.
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
-        match self.room.try_acquire() {
-            Ok(room) => room.forget(),
-            Err(TryAcquireError::Closed) => {}
+        let room = match self.room.try_acquire() {
             Err(TryAcquireError::NoPermits) => return Err(PutError::full(item)),
-        }
-        self.push(item)
+            room => room.ok(),
+        };
+        self.push(room, item)
     }
 
     /// Takes the item that is next. Waits until there is one and all earlier callers have theirs. Returns `None` once
@@ -138,11 +138,11 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// # Cancel safety
     /// Dropping the future takes no item.
     pub async fn get(&self) -> Option<T> {
-        match self.filled.acquire().await {
-            Ok(filled) => filled.forget(),
-            Err(_) => consume_budget().await, // A closed semaphore alone lets no other task run.
+        let filled = self.filled.acquire().await.ok();
+        if filled.is_none() {
+            consume_budget().await; // Waiting on a closed semaphore alone would let no other task run.
         }
-        self.pop()
+        self.pop(filled)
     }
 
     /// Takes the item that is next, if there is one.
@@ -155,12 +155,11 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// # Errors
     /// `is_empty()` if there is no item, `is_closed()` if the queue is closed and empty.
     pub fn try_get(&self) -> Result<T, GetError> {
-        match self.filled.try_acquire() {
-            Ok(filled) => filled.forget(),
-            Err(TryAcquireError::Closed) => {}
+        let filled = match self.filled.try_acquire() {
             Err(TryAcquireError::NoPermits) => return Err(GetError::EMPTY),
-        }
-        self.pop().ok_or(GetError::CLOSED)
+            filled => filled.ok(),
+        };
+        self.pop(filled).ok_or(GetError::CLOSED)
     }
 
     /// Marks one item that was taken from the queue as done.
@@ -203,16 +202,16 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// ```
     ///
     /// # Cancel safety
-    /// Dropping the future has no effect on the queue; call it again to wait on.
+    /// Dropping the future has no effect on the queue; call it again to continue the wait.
     pub async fn join(&self) {
-        // From here on, it receives each notification that all is done.
+        // From here on it receives each notification that all items are done.
         let all_done = self.all_done.notified();
         let wait = async {
             if self.state().unfinished > 0 {
                 all_done.await;
             }
         };
-        cooperative(wait).await; // A `Notify` alone lets no other task run.
+        cooperative(wait).await; // Waiting on a `Notify` alone would let no other task run.
     }
 
     /// Closes the queue. Nothing more can be put, and waiting producers get an error. Items that are in the queue can
@@ -226,7 +225,7 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// assert_eq!(queue.try_get(), Ok(1));
     /// ```
     pub fn close(&self) {
-        self.state().is_closed = true; // First: those that wake read it.
+        self.state().is_closed = true; // First, because the tasks that wake read it.
         self.room.close();
         self.filled.close();
     }
@@ -249,7 +248,7 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
         let rest = mem::replace(&mut state.items, O::Store::EMPTY);
         state.unfinished = state.unfinished.saturating_sub(rest.len());
         let is_all_done = state.unfinished == 0;
-        drop(state); // Before the items: their destructors are the user's.
+        drop(state); // Before the items, whose destructors are user code.
         self.room.close();
         self.filled.close();
         if is_all_done {
@@ -301,37 +300,53 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
         self.len() == 0
     }
 
-    /// Waits for a free place and takes it, or for the end of the queue.
-    pub(super) async fn take_room(&self) {
-        match self.room.acquire().await {
-            Ok(room) => room.forget(),
-            Err(_) => consume_budget().await,
+    /// Waits for a free place, or for the end of the queue.
+    pub(super) async fn take_room(&self) -> Option<SemaphorePermit<'_>> {
+        let room = self.room.acquire().await.ok();
+        if room.is_none() {
+            consume_budget().await;
         }
+        room
     }
 
-    /// The caller has taken a permit of `room`, or has seen that the queue is closed.
-    pub(super) fn push(&self, item: T) -> Result<(), PutError<T>> {
+    /// Puts an item in a free place. `None`: the caller has seen that the queue is closed.
+    pub(super) fn push(
+        &self,
+        room: Option<SemaphorePermit<'_>>,
+        item: T,
+    ) -> Result<(), PutError<T>> {
         let mut state = self.state();
         if state.is_closed {
             return Err(PutError::closed(item));
         }
-        state.items.push(item);
+        let place = state.items.place(&item); // If this panics, the place is free again, and the item is dropped last.
+        state.items.push(item, place);
         state.unfinished += 1;
         drop(state);
+        keep(room);
         self.filled.add_permits(1);
         Ok(())
     }
 
-    /// The caller has taken a permit of `filled`, or has seen that the queue is closed. A closed queue receives
-    /// nothing more, so consumers may take what is left without a permit.
-    fn pop(&self) -> Option<T> {
+    /// Takes the item that a permit of `filled` stands for. A closed queue receives no more items, so consumers may
+    /// take the remaining ones without a permit.
+    fn pop(&self, filled: Option<SemaphorePermit<'_>>) -> Option<T> {
         let item = self.state().items.pop()?;
+        keep(filled);
         self.room.add_permits(1);
         Some(item)
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState<O::Store>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Uses up a permit. A permit that is dropped instead, by a panic or because the queue is closed, returns to its
+/// semaphore.
+fn keep(permit: Option<SemaphorePermit<'_>>) {
+    if let Some(permit) = permit {
+        permit.forget();
     }
 }
 

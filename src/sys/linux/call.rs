@@ -1,4 +1,5 @@
-//! Errors that name their system call. A reader of "Too many open files" cannot know which step failed, nor what to do.
+//! Errors that name their system call. From "Too many open files" alone, a reader cannot know which step failed or what
+//! to do.
 
 use std::error::Error;
 use std::fmt;
@@ -8,12 +9,12 @@ use rustix::io::Errno;
 
 /// Adds the name of the call to the error of a system call.
 pub(super) trait Call<T> {
-    /// The error says which call failed, and what to do where that helps. It has the same kind, except that the
-    /// error of a call that is denied is `Unsupported`.
+    /// Adds to the error which call failed, and what to do if that helps. The error keeps its kind, except that the
+    /// error of a denied call is `Unsupported`.
     fn of_call(self, call: &'static str) -> io::Result<T>;
 
-    /// As `of_call`, for a call that is repeated when the descriptor is ready: no name is added to that error,
-    /// which costs memory and is never shown.
+    /// As `of_call`, for a call that is repeated when the descriptor is ready. No name is added to `WouldBlock`,
+    /// because that costs memory and is never shown.
     fn of_io(self, call: &'static str) -> io::Result<T>;
 }
 
@@ -40,8 +41,8 @@ pub(super) fn named(call: &'static str, error: io::Error) -> io::Error {
     io::Error::new(kind, CallError { call, error })
 }
 
-/// Calls that every process may use, in the way this crate does. If the system refuses one for lack of permission, a
-/// filter denies it.
+/// Calls that every process may use in the way this crate uses them. If the system refuses one for lack of permission,
+/// a filter denies it.
 const PERMITTED: [&str; 10] = [
     "clone3",
     "epoll_create1",
@@ -55,7 +56,7 @@ const PERMITTED: [&str; 10] = [
     "socketpair",
 ];
 
-/// Whether the kernel does not have the call, or a filter denies it.
+/// Whether the kernel lacks the call, or a filter denies it.
 pub(super) fn is_denied(call: &str, errno: Errno) -> bool {
     match errno {
         Errno::NOSYS => true,
@@ -64,14 +65,14 @@ pub(super) fn is_denied(call: &str, errno: Errno) -> bool {
     }
 }
 
-/// What the reader of an error can do.
+/// What the reader of an error can do about it.
 fn advice(call: &str, errno: Errno) -> Option<&'static str> {
     Some(match errno {
         _ if is_denied(call, errno) => {
             "the kernel lacks this call, or a filter (seccomp), as of a container runtime, denies it; permit it, or \
              update the kernel or the runtime"
         }
-        // glibc starts processes and threads by clone3, and knows no other way if that is denied in this form.
+        // glibc starts processes and threads by clone3, and has no other way if the call is denied with this error.
         Errno::PERM if ["posix_spawn", "pthread_create"].contains(&call) => {
             "a filter (seccomp) may deny clone3; permit it, or update the container runtime"
         }
@@ -87,13 +88,13 @@ fn advice(call: &str, errno: Errno) -> Option<&'static str> {
     })
 }
 
-/// The code of an error that is the system's, with or without the name of its call.
+/// The code of an error of the system, with or without the name of its call.
 pub(super) fn errno_of(error: &io::Error) -> Option<Errno> {
     let named = error.get_ref().and_then(|inner| inner.downcast_ref());
     Errno::from_io_error(named.map_or(error, |named: &CallError| &named.error))
 }
 
-/// Not a source of one another: the text has both.
+/// The system's error is not the `source`, because the text has both.
 #[derive(Debug)]
 struct CallError {
     call: &'static str,
@@ -141,7 +142,7 @@ mod tests {
             assert!(denied.to_string().contains("seccomp"), "{denied}");
             assert_eq!(errno_of(&denied), Some(errno));
         }
-        // The niceness, for one, may be refused without any filter.
+        // Setting the niceness, for example, may be refused without any filter.
         let refused = error("setpriority", Errno::PERM);
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         assert!(!refused.to_string().contains("seccomp"), "{refused}");

@@ -1,4 +1,4 @@
-//! Atomic numbers in shared memory, used where they lie.
+//! Atomic numbers in shared memory, used in place.
 
 use std::sync::atomic::{
     AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32,
@@ -7,11 +7,11 @@ use std::sync::atomic::{
 
 use super::memory::SharedMapping;
 
-/// A number that is only used by atomic instructions.
+/// A number that is used only by atomic instructions.
 ///
 /// # Safety
-/// Any bytes are a value of the type. It can be changed by a shared reference, and by no other means than atomic
-/// instructions of its size.
+/// Any bytes are a valid value of the type. A shared reference can change it, and only by atomic instructions of its
+/// size.
 pub(crate) unsafe trait AtomicCell {}
 
 macro_rules! cells {
@@ -35,11 +35,11 @@ cells!(
 );
 
 impl SharedMapping {
-    /// The number at `offset` bytes. All that use the memory use it with this size.
+    /// The number at `offset` bytes. All users of the memory use it with this size.
     pub(crate) fn cell<A: AtomicCell>(&self, offset: usize) -> &A {
         let place = self.place::<A>(offset, 1);
         // SAFETY: in bounds and aligned, see `place`, and mapped as long as `self` lives. Any bytes are a value. Others
-        // change it by atomic instructions only, which a shared reference allows.
+        // change it only by atomic instructions, which a shared reference allows.
         unsafe { &*place }
     }
 
@@ -48,7 +48,7 @@ impl SharedMapping {
         self.cell(offset)
     }
 
-    /// The half word at `offset` bytes, which threads of both processes can wait at.
+    /// The half word at `offset` bytes, at which threads of both processes can wait.
     pub(crate) fn gate(&self, offset: usize) -> &AtomicU32 {
         self.cell(offset)
     }

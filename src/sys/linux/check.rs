@@ -1,5 +1,5 @@
-//! What this crate cannot do without, checked before anything starts. Otherwise each start would fail, in a place that
-//! says little of the cause.
+//! Checks the system's features that this crate cannot do without, before anything starts. Otherwise each start would
+//! fail with an error that says little about the cause.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +11,10 @@ use super::call::{Call as _, errno_of, is_denied};
 use super::growing::memory_file;
 use super::process::pidfd_of;
 
-/// An error of the kind `Unsupported` where this crate cannot start processes. It says what is missing and what to do.
+/// Fails with the kind `Unsupported` if this crate cannot start processes. The error says what is missing and what to
+/// do.
 ///
-/// What is there once is there until the program gives it up. From then on, the start that needs it says so.
+/// A feature that exists remains until the program gives it up. After that, the start that needs it reports the error.
 pub(crate) fn check_processes() -> io::Result<()> {
     static PASSED: AtomicBool = AtomicBool::new(false);
     if PASSED.load(Ordering::Relaxed) {

@@ -1,12 +1,12 @@
-//! Copies to and from memory while others, in whatever process, may do the same.
+//! Copies to and from memory while other threads or processes may do the same.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory::SharedMapping;
 
 impl SharedMapping {
-    /// Copies bytes out. A byte that another process writes meanwhile is the old one or the new one. All
-    /// bytes of one aligned word are from one moment.
+    /// Copies bytes out. If another process writes a byte meanwhile, the copy has the old byte or the new one. All
+    /// bytes of one aligned word are from the same moment.
     pub(crate) fn load(&self, offset: usize, target: &mut [u8]) {
         let words = self.words(offset, target.len());
         let (first, rest) = target.split_at_mut(before_word(offset, target.len()));
@@ -25,7 +25,7 @@ impl SharedMapping {
         }
     }
 
-    /// Copies bytes in. Their neighbours keep their values, even if another process writes them meanwhile.
+    /// Copies bytes in. Neighbouring bytes keep their values, even if another process writes them meanwhile.
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
         let words = self.words(offset, bytes.len());
         let (first, rest) = bytes.split_at(before_word(offset, bytes.len()));
@@ -44,7 +44,7 @@ impl SharedMapping {
     }
 }
 
-/// How many of `len` bytes at `offset` lie before the first word that begins in them.
+/// How many of `len` bytes at `offset` are before the first word boundary.
 fn before_word(offset: usize, len: usize) -> usize {
     (offset.next_multiple_of(8) - offset).min(len)
 }
@@ -53,8 +53,8 @@ fn bytes_of(word: &AtomicU64) -> [u8; 8] {
     word.load(Ordering::Relaxed).to_ne_bytes()
 }
 
-/// How often a part of a word is written beside others who write the rest. More is no accident: a process writes to the
-/// word all the time.
+/// How often a part of a word is written while others write the rest. More attempts are needed only if a process writes
+/// to the word all the time.
 const ATTEMPTS: usize = 1000;
 
 /// Writes a part of a word.

@@ -1,6 +1,6 @@
 //! A copy out of memory that another process may write at the same time.
 
-/// From this size on, [`copy_out`] is faster than single words.
+/// A copy of at least this size is faster by [`copy_out`] than word by word.
 #[cfg(target_arch = "x86_64")]
 pub(super) const LONG: usize = 256;
 #[cfg(not(target_arch = "x86_64"))]
@@ -8,14 +8,14 @@ pub(super) const LONG: usize = usize::MAX;
 
 /// Copies bytes out of memory that another process may write at the same time, once, as fast as any copy.
 ///
-/// A plain copy would be undefined then: the compiler may read the source again later, in place of the copy that was
-/// checked. It knows nothing of what this instruction reads, as of a copy by the system.
+/// A plain copy would be undefined: the compiler may read the source again later, instead of the copy that was checked.
+/// The compiler does not know what this instruction reads, as with a copy by the system.
 ///
 /// # Safety
-/// `from` is mapped for `len` bytes, and `to` is valid for writes of as many, which are elsewhere.
+/// `from` is mapped for `len` bytes, and `to` is valid for writes of `len` bytes, which do not overlap the source.
 #[cfg(target_arch = "x86_64")]
 pub(super) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: it writes `len` bytes to `to`, by the caller's promise; the direction flag is clear in all Rust code.
+    // SAFETY: it writes `len` bytes to `to`, as the caller promises; the direction flag is clear in all Rust code.
     unsafe {
         std::arch::asm!(
             "rep movsb",
@@ -27,7 +27,7 @@ pub(super) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
-/// Not used: no copy is long.
+/// Never called: no copy is long.
 ///
 /// # Safety
 /// As on the other processors.

@@ -1,24 +1,24 @@
 //! Coverage profiles of forked processes, in a program that was built with `-C instrument-coverage`.
 //!
 //! LLVM's part of such a program writes the profile when the program exits, into the file that `LLVM_PROFILE_FILE`
-//! names. A forked process ends without the program's exit handlers. And LLVM has found out the process id for that
-//! name before the fork. So this crate names the file, and has the profile written.
+//! names. A forked process ends without the program's exit handlers, and LLVM has read the process id for that name
+//! before the fork. So this crate sets the name, and makes LLVM write the profile.
 //!
-//! In any other program LLVM's functions are missing, and nothing happens here.
+//! In any other program LLVM's functions are missing, and this does nothing.
 
 use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt as _;
 
-/// The name of the file unless the environment has one.
+/// The name of the file, unless the environment sets one.
 const DEFAULT: &str = "default_%m_%p.profraw";
 
-/// The address of a function if the program has it, otherwise 0. Stable Rust has no declaration for that.
+/// The address of a function if the program has it, otherwise 0. Stable Rust has no declaration for such a function.
 #[cfg(target_arch = "x86_64")]
 macro_rules! address_of {
     ($function:literal) => {{
         let address: usize;
-        // SAFETY: it reads an address that the linker fills in: that of a missing function is 0, for the
-        // reference is weak.
+        // SAFETY: it reads an address that the linker fills in. The reference is weak, so the address of a missing
+        // function is 0.
         unsafe {
             std::arch::asm!(
                 concat!(".weak ", $function),
@@ -35,8 +35,8 @@ macro_rules! address_of {
 macro_rules! address_of {
     ($function:literal) => {{
         let address: usize;
-        // SAFETY: it reads an address that the linker fills in: that of a missing function is 0, for the
-        // reference is weak.
+        // SAFETY: it reads an address that the linker fills in. The reference is weak, so the address of a missing
+        // function is 0.
         unsafe {
             std::arch::asm!(
                 concat!(".weak ", $function),
@@ -50,7 +50,7 @@ macro_rules! address_of {
     }};
 }
 
-/// Elsewhere no profile of a forked process is written.
+/// On other processors, no profile of a forked process is written.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 macro_rules! address_of {
     ($function:literal) => {
@@ -58,7 +58,7 @@ macro_rules! address_of {
     };
 }
 
-/// In a process that was just forked: from now on its profile is its own.
+/// Called in a process that was just forked: from now on its profile is its own.
 pub(super) fn begin_profile() {
     let reset = address_of!("__llvm_profile_reset_counters");
     let set_name = address_of!("__llvm_profile_set_filename");
@@ -88,8 +88,8 @@ pub(crate) fn write_profile() {
     }
 }
 
-/// The name of a file for this process alone. `None` if LLVM's own may be shared: it then adds up the profiles of
-/// all processes in it (`%m`, `%c`), and names no process.
+/// The name of a file for this process alone. `None` if LLVM's own file may be shared: LLVM then adds up the profiles
+/// of all processes in it (`%m`, `%c`), and its name contains no process.
 fn own_name(pattern: OsString, pid: u32) -> Option<CString> {
     let pattern = pattern.into_vec();
     let pid = pid.to_string();
@@ -107,7 +107,7 @@ fn own_name(pattern: OsString, pid: u32) -> Option<CString> {
             rest = after;
             continue;
         }
-        // As `%m`, or as `%4m`.
+        // As in `%m` or `%4m`.
         let kind = rest.iter().find(|byte| !byte.is_ascii_digit());
         is_shared |= matches!(kind, Some(b'm' | b'c'));
         name.push(byte);

@@ -1,5 +1,5 @@
-//! Waits for a descriptor to become readable again although no process reads it. So one write to an eventfd
-//! wakes every listener, and no listener can take the event from another.
+//! Waits for a descriptor to become readable again, although no process reads it. So one write to an eventfd wakes
+//! every listener, and no listener can consume the event.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -16,24 +16,24 @@ use super::generation::generation;
 use super::print::above_standard_streams;
 use super::readiness::{Direction, LONGEST, timespec, wait_ready};
 
-/// A counter of the system's, 0 at first, which can be read when it is not 0.
+/// A counter of the system, 0 at first, which is readable when it is not 0.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     eventfd_of(0)
 }
 
-/// An eventfd to ring: it can always be read, and is never read.
+/// An eventfd for rings: it is always readable, and is never read.
 pub(crate) fn bell() -> io::Result<OwnedFd> {
     eventfd_of(1)
 }
 
 fn eventfd_of(count: u32) -> io::Result<OwnedFd> {
-    generation(); // Whoever has an object notices a fork from now on.
+    generation(); // From now on, a process that has an object can detect a fork.
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     above_standard_streams(rustix::event::eventfd(count, flags).of_call("eventfd2")?)
 }
 
-/// Takes the numbers of the standard streams that this process has closed, until the result is dropped. What a library
-/// opens meanwhile has other numbers.
+/// Occupies the numbers of the standard streams that this process has closed, until the result is dropped. So files
+/// that a library opens meanwhile get other numbers.
 pub(crate) fn standard_numbers() -> Vec<OwnedFd> {
     let numbers = std::iter::from_fn(|| rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok());
     numbers.take_while(|fd| fd.as_raw_fd() <= 2).collect()
@@ -41,14 +41,14 @@ pub(crate) fn standard_numbers() -> Vec<OwnedFd> {
 
 /// Wakes every listener of a bell.
 pub(crate) fn ring(bell: impl AsFd) {
-    // Nothing is added, so there is room for it. Otherwise a process that fills the eventfd, and makes its writers
-    // wait, would block this one.
+    // Adds 0, so there is always room for it. Otherwise a process that fills the eventfd and makes its writers block
+    // would block this one.
     let _ = rustix::io::write(bell, &0_u64.to_ne_bytes());
 }
 
 /// Makes an eventfd readable, which wakes every listener.
 pub(crate) fn signal(eventfd: impl AsFd) {
-    // One that can be read has been signalled. It may be full: see `ring`.
+    // A readable eventfd was already signalled. It may be full: see `ring`.
     if !is_readable(&eventfd) {
         let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
     }
@@ -56,49 +56,49 @@ pub(crate) fn signal(eventfd: impl AsFd) {
 
 /// Sets an eventfd back to 0.
 pub(crate) fn silence(eventfd: impl AsFd) {
-    let (mut count, here) = ([0; 8], u64::MAX); // Not at an offset.
+    let (mut count, here) = ([0; 8], u64::MAX); // The current position, not an offset.
     let mut slices = [io::IoSliceMut::new(&mut count)];
     let read = rustix::io::preadv2(&eventfd, &mut slices, here, ReadWriteFlags::NOWAIT);
-    // Linux before 5.8 cannot do that.
+    // Linux before 5.8 does not support this call for an eventfd.
     if matches!(read, Err(Errno::OPNOTSUPP | Errno::NOSYS)) && is_readable(&eventfd) {
         let _ = rustix::io::read(eventfd, &mut count);
     }
 }
 
-/// Whether it can be read, or stands for a process that has ended.
+/// Whether the descriptor is readable. A pidfd is readable once its process has ended.
 pub(crate) fn is_readable(fd: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&fd, PollFlags::IN)];
     rustix::event::poll(&mut polled, Some(&Timespec::default())) == Ok(1)
 }
 
-/// Whether the other side of a socket is closed everywhere.
+/// Whether every copy of the socket's other end is closed.
 pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&socket, PollFlags::empty())];
     let polled_now = rustix::event::poll(&mut polled, Some(&Timespec::default()));
     polled_now.is_ok() && polled[0].revents().contains(PollFlags::HUP)
 }
 
-/// Waits until it can be read, or until `end`. Says which.
+/// Waits until the descriptor is readable, or until `end`. Returns whether it is readable.
 pub(crate) fn await_readable(fd: impl AsFd, end: Option<Instant>) -> bool {
     wait_ready(fd.as_fd(), Direction::In, None, end)
 }
 
-/// A descriptor that tokio watches for us.
+/// A descriptor that tokio watches for this process.
 #[derive(Debug)]
 pub(crate) struct Edges {
-    /// There until the drop.
+    /// `Some` until the drop.
     watched: Option<AsyncFd<OwnedFd>>,
     generation: u32,
 }
 
 impl Edges {
-    /// Listens from now on. What can be read already counts as one edge.
+    /// Listens from now on. If the descriptor is already readable, that counts as one edge.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
     pub(crate) fn of(fd: OwnedFd) -> io::Result<Self> {
-        // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace
-        // this one: the field is private, and nothing in this file changes it.
+        // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace this one: the field is private, and
+        // no code in this file changes it.
         let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         let watched = watched.map_err(|error| error.into_parts().1);
         Ok(Self {
@@ -108,27 +108,27 @@ impl Edges {
     }
 
     fn watched(&self) -> &AsyncFd<OwnedFd> {
-        self.watched.as_ref().expect("it is there until the drop")
+        self.watched.as_ref().expect("only the drop takes it")
     }
 
-    /// Waits for an edge that no call has returned yet. One task at a time.
+    /// Waits for an edge that no call has returned yet. Only one task may poll it.
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut ready = ready!(self.watched().poll_read_ready(context))?;
         ready.clear_ready();
         Poll::Ready(Ok(()))
     }
 
-    /// Waits until `is_over` returns true. Looks after each edge, the first one included. Any number of tasks may wait.
+    /// Waits until `is_over` returns true. Checks after each edge, including the first. Any number of tasks may wait.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn look_at_each(&self, is_over: impl Fn() -> bool) -> io::Result<()> {
+    pub(crate) async fn check_at_each(&self, is_over: impl Fn() -> bool) -> io::Result<()> {
         loop {
             let mut ready = self.watched().readable().await?;
             if is_over() {
                 return Ok(());
             }
-            // An edge after that look stays: it makes the descriptor ready anew.
+            // An edge after that check is kept: it makes the descriptor ready again.
             ready.clear_ready();
         }
     }
@@ -136,7 +136,7 @@ impl Edges {
 
 impl Drop for Edges {
     fn drop(&mut self) {
-        // A forked process shares the epoll instance of its parent's runtime: to end the watch would end it there.
+        // A forked process shares the epoll instance of its parent's runtime. Ending the watch here would end it there.
         if self.generation != generation() {
             std::mem::forget(self.watched.take());
         }
@@ -149,7 +149,7 @@ impl AsFd for Edges {
     }
 }
 
-/// As [`Edges`], of several descriptors, for a thread that waits.
+/// As [`Edges`], for several descriptors and a thread that waits.
 #[derive(Debug)]
 pub(crate) struct BlockingEdges(OwnedFd);
 
@@ -160,8 +160,8 @@ impl BlockingEdges {
         Ok(Self(above_standard_streams(created)?))
     }
 
-    /// Listens to `fd` from now on, until it is closed, for edges of this kind: a bit. What can be read
-    /// already counts as one edge.
+    /// Listens to `fd` from now on, until it is closed, for edges of this kind: a bit. If the descriptor is already
+    /// readable, that counts as one edge.
     pub(crate) fn add(&self, fd: impl AsFd, kind: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         let kind = epoll::EventData::new_u64(kind);
@@ -171,9 +171,9 @@ impl BlockingEdges {
     /// Waits for an edge that no call has returned yet, until `end` at the latest. Returns the kinds of all
     /// edges that it takes. May return early, without any.
     pub(crate) fn next(&self, end: Option<Instant>) -> io::Result<u64> {
-        // More than one edge is one reason to look: the others are there at the next call.
+        // Several edges are one reason to check. The others are returned by the next call.
         let mut events = [const { std::mem::MaybeUninit::uninit() }; 8];
-        // Rounded up. Otherwise the last part of a millisecond would be a busy loop.
+        // Rounded up: otherwise the last part of a millisecond would be a busy loop.
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         let left = left.map(|left| timespec((left + Duration::from_micros(999)).min(LONGEST)));
         match epoll::wait(&self.0, &mut events[..], left.as_ref()) {
@@ -227,7 +227,7 @@ mod tests {
         let ears = [(); 3].map(|()| Edges::of(dup(&bell)).expect("it can be listened to"));
         for rings in 0..3 {
             if rings > 0 {
-                ring(&bell); // A new one counts as one edge.
+                ring(&bell); // A new listener counts this as one edge.
             }
             for ear in &ears {
                 poll_fn(|context| ear.poll_next(context))
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// As a hostile process leaves it: full, and its writers and readers wait.
+    /// The state that a hostile process can leave: a full counter whose writers and readers block.
     fn made_hostile(fd: &OwnedFd, count: u64) {
         let add = count.to_ne_bytes();
         rustix::io::write(fd, &add).expect("there is room");

@@ -9,16 +9,16 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use super::call::Call as _;
 use super::print::above_standard_streams;
 
-/// A directory: no other has this identity while a process uses it.
+/// The identity of a directory. No other directory has the same while a process uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FolderIdentity {
     device: (u32, u32),
     inode: u64,
 }
 
-/// The working directory of this process. `None` if the system does not say.
+/// The working directory of this process. `None` if the system does not report it.
 pub(crate) fn current_folder() -> Option<FolderIdentity> {
-    // Without asking a file server, which may not answer.
+    // Without a request to a file server, which may not answer.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     match rustix::fs::statx(CWD, "", flags, StatxFlags::INO) {
         Ok(found) => Some(FolderIdentity {

@@ -19,14 +19,14 @@ use super::signal::{block_signals, note_own};
 
 use crate::sys::PANICKED;
 
-/// Threads that do not hinder a fork, by name: an allocator starts them, stops them for the time of a fork, and has
-/// a fork go on without them (by `pthread_atfork`).
+/// Threads that do not prevent a fork, by name: an allocator starts them, stops them during a fork, and handles their
+/// absence in the fork (by `pthread_atfork`).
 const READY_FOR_FORKS: [&str; 1] = ["jemalloc_bg_thd"];
 
-/// How long a thread may take to get its name, or, once it has been joined, to vanish from the list.
+/// How long a thread may take to get its name, or, once it has been joined, to disappear from the list.
 const LISTED: Duration = Duration::from_millis(100);
 
-/// As `other_threads`, once that is settled.
+/// As `other_threads`, once the list does not change any more.
 pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
     let begun = Instant::now();
     loop {
@@ -40,16 +40,16 @@ pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
 
 const THREADS: &str = "/proc/self/task";
 
-/// The number of threads of this process, if the system says it.
+/// The number of threads of this process, if the system reports it.
 pub(crate) fn thread_count() -> Option<usize> {
-    // The folder counts one link for each thread, beside the two of every folder. To read it takes several times as
-    // long.
+    // The directory has one link for each thread, besides the two of every directory. Reading the directory takes
+    // several times as long.
     let folder = rustix::fs::stat(THREADS).ok()?;
     let links = usize::try_from(folder.st_nlink).ok()?;
     links.checked_sub(2)
 }
 
-/// The other threads of this process that hinder a fork, by name.
+/// The other threads of this process that prevent a fork, by name.
 pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     if thread_count() == Some(1) {
         return Ok(Vec::new());
@@ -69,7 +69,7 @@ pub(super) fn names_of_threads_except(known: &[Pid]) -> io::Result<Vec<String>> 
     for thread in fs::read_dir(THREADS).of_call("open")? {
         let thread = thread.of_call("getdents64")?;
         if !known.iter().any(|id| thread.file_name() == id.as_str()) {
-            // One without a name has just ended.
+            // A thread without a name has just ended.
             let name = fs::read_to_string(thread.path().join("comm"));
             names.extend(name.map(|name| name.trim().to_owned()));
         }
@@ -77,21 +77,21 @@ pub(super) fn names_of_threads_except(known: &[Pid]) -> io::Result<Vec<String>> 
     Ok(names)
 }
 
-/// Which of the two processes that come back from a fork this is.
+/// Which of the two processes after a fork this is.
 #[derive(Debug)]
 pub(crate) enum Forked {
-    /// The parent, with the id of the child, which it has to wait for.
+    /// The parent, with the id of the child, which it must reap.
     Parent(u32),
     Child,
 }
 
-/// Only [`end_after`] makes one. Whatever has it is in a process that never goes back to what called `end_after`,
-/// and so is each fork of that process.
+/// Proves that this process never returns to the code that called [`end_after`], the only function that creates this.
+/// The same holds for each fork of that process.
 #[derive(Debug)]
 pub(crate) struct OneWay(());
 
-/// Runs `work` and ends this process with its exit code. Neither a return nor a panic leads back to the caller,
-/// whose functions, in a fork, are those of another process.
+/// Runs `work` and ends this process with its exit code. Neither a return nor a panic leads back to the caller, whose
+/// functions, in a fork, belong to another process.
 pub(crate) fn end_after(work: impl FnOnce(&OneWay) -> i32) -> ! {
     /// Ends this process where a panic would leave `end_after`.
     struct Barrier;
@@ -109,8 +109,8 @@ pub(crate) fn end_after(work: impl FnOnce(&OneWay) -> i32) -> ! {
     }))
 }
 
-/// Forks this process, which must have no other thread. Returns the id of the child, which does `work` and
-/// nothing else.
+/// Forks this process, which must have no other thread. Returns the id of the child, which runs `work` and nothing
+/// else.
 pub(crate) fn fork_for(work: impl FnOnce(&OneWay) -> i32) -> io::Result<u32> {
     match fork_anywhere()? {
         Forked::Parent(pid) => Ok(pid),
@@ -118,13 +118,13 @@ pub(crate) fn fork_for(work: impl FnOnce(&OneWay) -> i32) -> io::Result<u32> {
     }
 }
 
-/// Forks a process that never goes back to its caller's, so neither does the child. Otherwise like `fork_for`.
+/// Forks a process that never returns to its caller's code, so neither does the child. Otherwise like `fork_for`.
 pub(crate) fn fork(_: &OneWay) -> io::Result<Forked> {
     fork_anywhere()
 }
 
-/// Flushes standard output first, so that not both processes write its buffer. The child leads a process group
-/// of its own. Other threads are an error of the kind `ResourceBusy`.
+/// Flushes standard output first, so that its buffer is not written by both processes. The child leads a process group
+/// of its own. Fails with the kind `ResourceBusy` if there are other threads.
 fn fork_anywhere() -> io::Result<Forked> {
     let others = lasting_threads()?;
     if !others.is_empty() {
@@ -135,9 +135,9 @@ fn fork_anywhere() -> io::Result<Forked> {
         return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
     }
     flush_all();
-    generation(); // So the child counts this one.
-    // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
-    // left behind in a state that only another thread could have ended. (See `READY_FOR_FORKS`.)
+    generation(); // So that the child counts this process.
+    // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is in a state that only
+    // another thread could end. (See `READY_FOR_FORKS`.)
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).of_call("fork"),
         0 => {
@@ -155,46 +155,46 @@ fn fork_anywhere() -> io::Result<Forked> {
     }
 }
 
-/// What the copied thread is to do.
-type Errand = Box<dyn FnOnce() + Send>;
+/// A call for the copied thread to run.
+type CopiedThreadCall = Box<dyn FnOnce() + Send>;
 
-/// Where the copied thread takes its errands from, if there is one.
-static ERRANDS: OnceLock<mpsc::Sender<Errand>> = OnceLock::new();
+/// The channel to the copied thread, if there is one.
+static COPIED_THREAD: OnceLock<mpsc::Sender<CopiedThreadCall>> = OnceLock::new();
 
-/// The thread that `go_on_in_another_thread` has left behind, if there is one.
+/// The thread that `go_on_in_another_thread` has left, if there is one.
 #[cfg_attr(
     not(feature = "isolation"),
-    allow(dead_code, reason = "only an isolation asks")
+    allow(dead_code, reason = "only an isolation uses it")
 )]
 pub(super) fn copied_thread() -> Option<Pid> {
-    ERRANDS.get().map(|_| rustix::process::getpid())
+    COPIED_THREAD.get().map(|_| rustix::process::getpid())
 }
 
-/// Runs `errand` in the thread that `go_on_in_another_thread` has left behind, and waits for it. `None` if there is no
-/// such thread.
+/// Runs `call` on the thread that `go_on_in_another_thread` has left, and waits for it. `None` if there is no such
+/// thread.
 #[cfg_attr(
     not(feature = "isolation"),
-    allow(dead_code, reason = "only an isolation has errands")
+    allow(dead_code, reason = "only an isolation uses it")
 )]
 pub(super) fn on_copied_thread<R: Send + 'static>(
-    errand: impl FnOnce() -> R + Send + 'static,
+    call: impl FnOnce() -> R + Send + 'static,
 ) -> Option<R> {
     let (done, outcome) = mpsc::channel();
-    let errand = move || {
-        let _ = done.send(errand());
+    let call = move || {
+        let _ = done.send(call());
     };
-    ERRANDS.get()?.send(Box::new(errand)).ok()?;
+    COPIED_THREAD.get()?.send(Box::new(call)).ok()?;
     outcome.recv().ok()
 }
 
-/// Runs `work`, which ends this process, in a new thread. What belongs to this thread, such as the state of its random
-/// number generators, stays with it. Signals reach the new thread, as they would reach the only one.
+/// Runs `work`, which ends this process, on a new thread. State that belongs to this thread, such as that of its random
+/// number generators, stays with it. Signals reach the new thread, as they would reach an only thread.
 pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> ! {
-    let (errands, next) = mpsc::channel::<Errand>();
-    let _ = ERRANDS.set(errands);
+    let (calls, next) = mpsc::channel::<CopiedThreadCall>();
+    let _ = COPIED_THREAD.set(calls);
     let limit = OwnLimit::Stack.get().unwrap_or(u64::MAX);
     let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    // The name that Rust has for the first thread, in the lines of a panic too.
+    // The name that Rust gives to the main thread, also in messages of a panic.
     let new = thread::Builder::new().name("main".to_owned());
     let new = new.stack_size(size.min(LARGEST_STACK)).spawn(work);
     if let Err(error) = new.of_call("pthread_create") {
@@ -205,61 +205,60 @@ pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> !
     }
     block_signals();
     note_silent_thread();
-    for errand in next {
-        errand();
+    for call in next {
+        call();
     }
     unreachable!("the sender is never dropped")
 }
 
-/// The most memory that a new thread reserves for its stack, where the system sets no limit.
+/// The most memory that a new thread reserves for its stack, if the system sets no limit.
 const LARGEST_STACK: usize = 256 << 20;
 
-/// Writes what Rust's standard output and all streams of C's library hold back. Another thread that has one
-/// of them holds it up.
+/// Writes the buffers of Rust's standard output and of all streams of C's library. Blocks while another thread holds
+/// one of the streams.
 fn flush_all() {
     let _ = io::stdout().flush();
     // SAFETY: a null pointer stands for all streams.
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// Closes descriptors that what this process was forked from owns.
+/// Closes descriptors that code of the parent's copy owns.
 ///
 /// # Safety
-/// This process was just forked, and never goes back to what owns them, or uses them.
+/// This process was just forked, and never returns to or uses the code that owns them.
 pub(crate) unsafe fn abandon(fds: &[RawFd]) {
     for fd in fds {
-        // SAFETY: nothing else uses it any more, by the caller's promise.
+        // SAFETY: as the caller promises, no code uses it any more.
         drop(unsafe { OwnedFd::from_raw_fd(*fd) });
     }
 }
 
-/// How long a thread that has a stream may hold up the end of its process.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a thread that holds a stream may delay the end of its process.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
-/// Threads that never have a stream: the copied one, and those that `note_silent_thread` has counted.
+/// Threads that never hold a stream: the copied one, and those that `note_silent_thread` has counted.
 static SILENT_THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// In a process that starts a thread which never prints.
+/// Called by a process that starts a thread which never prints.
 pub(crate) fn note_silent_thread() {
     SILENT_THREADS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Ends a forked process: what it printed is written, but what the program has registered to be done
-/// at its exit is the program's own, and not done.
+/// Ends a forked process. Writes what the process printed, but runs no exit handlers, which belong to the program.
 pub(crate) fn exit_forked(code: i32) -> ! {
-    // A worker may be forbidden to read more than the number of its threads.
+    // A worker may be denied reading more than the number of its threads.
     let silent = 1 + SILENT_THREADS.load(Ordering::Relaxed);
     if thread_count().is_some_and(|count| count <= silent) {
         flush_all();
     } else {
-        // One of them may have a stream and never let go of it.
+        // One of the threads may hold a stream forever.
         let (done, flushed) = mpsc::channel();
         let flush = move || {
             flush_all();
             let _ = done.send(());
         };
         if thread::Builder::new().spawn(flush).is_ok() {
-            let _ = flushed.recv_timeout(PATIENCE);
+            let _ = flushed.recv_timeout(FLUSH_LIMIT);
         }
     }
     write_profile();
@@ -283,18 +282,21 @@ mod tests {
         }
     }
 
-    /// Runs in a process of its own, because it forks, and prints.
+    /// Runs in a process of its own, because the test forks and prints.
     #[test]
     fn no_panic_leads_a_fork_back_to_its_parents_code() {
         const NAME: &str =
             "sys::linux::fork::tests::no_panic_leads_a_fork_back_to_its_parents_code";
         if !again::is_alone(NAME) {
-            return again::start(&std::env::current_exe().expect("it is there"), NAME);
+            return again::start(
+                &std::env::current_exe().expect("the test's executable exists"),
+                NAME,
+            );
         }
         let panics: [fn() -> i32; 3] = [
             || panic!("in a fork"),
             || panic::panic_any(Bomb),
-            || 101, // No panic at all.
+            || 101, // Without a panic.
         ];
         for work in panics {
             // SAFETY: the other thread of this process waits, and holds no lock that the child needs.

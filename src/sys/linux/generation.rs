@@ -1,16 +1,17 @@
-//! Whether this process is a fork of the one whose memory it has, whoever forked it.
+//! Whether this process is a fork of the one whose memory it has, by this crate or by other means.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::own::{FORKS, PID_BITS, own_word};
 
-/// The process that last looked at its generation, and that generation: `generation << PID_BITS | pid`. A fork finds
-/// its parent's.
-static LOOKED: AtomicU64 = AtomicU64::new(0);
+/// The process that last read its generation, and that generation: `generation << PID_BITS | pid`. A fork finds the
+/// values of its parent.
+static CHECKED: AtomicU64 = AtomicU64::new(0);
 
-/// The number of forks between the process that was executed and this one, whoever made them. What a process finds in
-/// memory from another generation belongs to its parent. It counts from the first call on: what makes a shared object
-/// calls it.
+/// The number of forks, by any means, between the process that was executed and this one. Values in memory that are
+/// from another generation belong to the parent. The count starts at the first call, which the creation of a shared
+/// object makes.
+#[inline]
 pub(crate) fn generation() -> u32 {
     let pid_of = |word| word & ((1 << PID_BITS) - 1);
     let own = || u64::from(std::process::id());
@@ -18,14 +19,14 @@ pub(crate) fn generation() -> u32 {
         FORKS,
         |word| pid_of(word) == own(),
         || {
-            // All threads of a process find the same: who looks later finds this process here.
-            let generation = match LOOKED.load(Ordering::SeqCst) {
+            // All threads of a process get the same number: a later thread finds this process in `CHECKED`.
+            let generation = match CHECKED.load(Ordering::SeqCst) {
                 0 => 0,
                 looked if pid_of(looked) == own() => looked >> PID_BITS,
                 parent => (parent >> PID_BITS) + 1,
             };
             let word = generation << PID_BITS | own();
-            LOOKED.store(word, Ordering::SeqCst);
+            CHECKED.store(word, Ordering::SeqCst);
             word
         },
     );

@@ -1,4 +1,4 @@
-//! Memory files: a new one, and one that grows, and is seen through windows.
+//! Memory files: new ones, and files that grow and are mapped by windows.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,14 +22,14 @@ pub(crate) fn sealable_file() -> io::Result<OwnedFd> {
     memory_file(MemfdFlags::ALLOW_SEALING)
 }
 
-/// Makes the file final: no process can change it from now on. An error if a process has mapped it to write to it.
+/// Makes the file final: no process can change it from now on. Fails if a process has mapped it for writing.
 pub(crate) fn seal(file: impl AsFd) -> io::Result<()> {
     let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     rustix::fs::fcntl_add_seals(file, seals).of_call("fcntl")
 }
 
-/// A new, empty file in memory. The kernel lets no process execute it, if it can (Linux 6.3): where a policy demands
-/// that (`vm.memfd_noexec`), it creates no other files.
+/// A new, empty file in memory. It is not executable, if the kernel supports that (Linux 6.3): with a policy that
+/// demands it (`vm.memfd_noexec`), the kernel creates no other files.
 pub(super) fn memory_file(flags: MemfdFlags) -> io::Result<OwnedFd> {
     let create = |more| rustix::fs::memfd_create("concurrent-futures", flags | more);
     let created = match create(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
@@ -39,7 +39,7 @@ pub(super) fn memory_file(flags: MemfdFlags) -> io::Result<OwnedFd> {
     above_standard_streams(created.of_call("memfd_create")?)
 }
 
-/// Makes the file at least `len` bytes long. That allocates no memory yet.
+/// Makes the file at least `len` bytes long. Does not allocate memory yet.
 pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
     if rustix::fs::fstat(&file)
         .of_call("fstat")?
@@ -53,13 +53,13 @@ pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
     rustix::fs::ftruncate(file, len).of_call("ftruncate")
 }
 
-/// How many bytes of memory a file in memory takes: fewer than its length if it has holes.
+/// How many bytes of memory a file in memory takes: less than its length if it has holes.
 pub(crate) fn file_memory(file: impl AsFd) -> io::Result<u64> {
     let blocks = rustix::fs::fstat(file).of_call("fstat")?.st_blocks;
     Ok(blocks.unsigned_abs().saturating_mul(512))
 }
 
-/// Gives the memory of a part back to the system. From then on it is zeros, and has to be secured again.
+/// Returns the memory of a part to the system. The part is then zeros, and must be secured again.
 pub(crate) fn give_back(file: impl AsFd, offset: u64, len: u64) {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     let _ = rustix::fs::fallocate(file, flags, offset, len);
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::sys::SharedMapping;
 
-    const PAGE: usize = 64 * 1024; // As large as pages ever are.
+    const PAGE: usize = 64 * 1024; // The largest page size.
 
     fn taken(file: &OwnedFd) -> u64 {
         let file = std::fs::File::from(file.try_clone().expect("a descriptor"));

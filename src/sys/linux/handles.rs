@@ -1,4 +1,4 @@
-//! The system's types that the code above `sys` names. On Linux they are those of std and tokio.
+//! The system's types that the code above `sys` uses. On Linux they are those of std and tokio.
 
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
@@ -11,19 +11,19 @@ pub(crate) use tokio::io::unix::AsyncFd;
 use super::call::{Call as _, named};
 use super::print::both_above_standard_streams;
 
-/// A pipe: an end to read from in this process, and one to write to in another.
+/// A pipe: this process reads, and another one writes.
 pub(crate) fn pipe_from_child() -> io::Result<(PipeReader, OwnedFd)> {
     let (ours, theirs) = both_above_standard_streams(io::pipe().of_call("pipe2")?)?;
     Ok((ours.into(), theirs))
 }
 
-/// A pipe: an end to read from in another process, and one to write to in this one.
+/// A pipe: another process reads, and this one writes.
 pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
     let (theirs, ours) = both_above_standard_streams(io::pipe().of_call("pipe2")?)?;
     Ok((theirs, ours.into()))
 }
 
-/// The error of a thread that the system did not start.
+/// The error of a thread that the system refused to start.
 pub(crate) fn no_thread(error: io::Error) -> io::Error {
     named("pthread_create", error)
 }

@@ -2,6 +2,7 @@
 //! id alone may belong to another process by the time it is used.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -13,71 +14,82 @@ use super::edges::is_readable;
 use super::own::{HOME, IDENTITY, PID_BITS, own_word};
 use super::process::pidfd_of;
 
-/// A process. As a number it is never 0.
+/// A process, as a number. An `Option` of it is also one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ProcessIdentity(u64);
+pub(crate) struct ProcessIdentity(NonZeroU64);
+
+fn pid_of(word: u64) -> u32 {
+    word as u32 & ((1 << PID_BITS) - 1)
+}
+
+fn word_of(pid: u32, began: u64) -> u64 {
+    u64::from(pid) | began << PID_BITS
+}
 
 impl ProcessIdentity {
-    /// This process. After the first time in a process it costs no system call.
+    /// This process. Costs no system call after the first in a process.
+    #[inline]
     pub(crate) fn own() -> Self {
-        let fits = |word| Self(word).pid() == std::process::id();
-        Self(own_word(IDENTITY, fits, || {
+        let fits = |word| pid_of(word) == std::process::id();
+        let word = own_word(IDENTITY, fits, || {
             let pid = std::process::id();
-            // A `/proc` of other processes than those that this one can name would mislead.
+            // A `/proc` of another pid namespace would be misleading.
             let listed = ListedProcess::find("self").filter(|listed| listed.pid == pid);
             let began = listed.map_or(0, |listed| listed.began);
-            u64::from(pid) | began << PID_BITS
-        }))
+            word_of(pid, began)
+        });
+        Self::from_word(word).expect("no process id is 0")
     }
 
+    #[inline]
     pub(crate) fn from_word(word: u64) -> Option<Self> {
-        (word != 0).then_some(Self(word))
+        NonZeroU64::new(word).map(Self)
     }
 
+    #[inline]
     pub(crate) fn to_word(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
-    /// The process id, as long as the process is there.
+    /// The process id, valid while the process exists.
     pub(crate) fn pid(self) -> u32 {
-        self.0 as u32 & ((1 << PID_BITS) - 1)
+        pid_of(self.to_word())
     }
 
     fn began(self) -> u64 {
-        self.0 >> PID_BITS
+        self.to_word() >> PID_BITS
     }
 
-    /// Whether the process has ended. A zombie has. If it cannot be found out, it has not.
+    /// Whether the process has ended. A zombie has ended. If the system does not report it, the process has not.
     pub(crate) fn has_ended(self) -> bool {
         self != Self::own() && matches!(self.watch(), Ok(None))
     }
 
-    /// A descriptor that becomes readable when the process ends. `None` if it has ended already.
+    /// A descriptor that becomes readable when the process ends. `None` if it has already ended.
     ///
     /// # Errors
-    /// There is no descriptor left, and the process seems to be there.
+    /// If this process may open no descriptor, and the process seems to exist.
     pub(crate) fn watch(self) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid() as i32) else {
             return Ok(None);
         };
         let pidfd = match pidfd_of(pid) {
             Ok(pidfd) => pidfd,
-            // No process has the id, or it is the id of a thread by now.
+            // No process has the id, or the id now belongs to a thread.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
-            // This check takes no descriptor.
+            // This check needs no descriptor.
             Err(_) if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) => {
                 return Ok(None);
             }
             Err(_) if self.listed().is_some_and(|found| found.has_ended(self)) => return Ok(None),
             Err(error) => return Err(error).of_call("pidfd_open"),
         };
-        // The order counts. A process that is there before and after its beginning was read is the one that the
-        // beginning belongs to.
+        // The order matters. If a process exists before and after its start time is read, the start time belongs to it.
         let another = self.listed().is_some_and(|found| !found.is(self));
         Ok((!another && !is_readable(&pidfd)).then_some(pidfd))
     }
 
-    /// The process that has its id now, if `/proc` is that of this process's ids.
+    /// The process that has its id now, if `/proc` shows the ids of this pid namespace.
     fn listed(self) -> Option<ListedProcess> {
         let is_known = Self::own().began() != 0;
         is_known
@@ -86,7 +98,7 @@ impl ProcessIdentity {
     }
 }
 
-/// A process as `/proc` has it.
+/// A process as listed in `/proc`.
 #[derive(Debug)]
 struct ListedProcess {
     pid: u32,
@@ -97,7 +109,7 @@ struct ListedProcess {
 impl ListedProcess {
     fn find(process: &str) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        // The name of the executable stands in parentheses, and may hold any character.
+        // The name of the executable is in parentheses, and may contain any character.
         let (pid, _) = stat.split_once(' ')?;
         let (_, fields) = stat.rsplit_once(") ")?;
         Some(Self {
@@ -116,7 +128,8 @@ impl ListedProcess {
     }
 }
 
-/// Where identities mean what they mean here: processes with another home have other ids and clocks.
+/// The namespaces in which this process's identities are valid: processes with another value have different ids and
+/// clocks.
 pub(crate) fn home() -> u64 {
     let namespace = |name: &str| {
         let found = std::fs::metadata(format!("/proc/self/ns/{name}"));
@@ -134,8 +147,9 @@ mod tests {
     use crate::sys::await_readable;
 
     fn of(pid: u32) -> ProcessIdentity {
-        let listed = ListedProcess::find(&pid.to_string()).expect("it is there");
-        ProcessIdentity(u64::from(pid) | listed.began << PID_BITS)
+        let listed = ListedProcess::find(&pid.to_string()).expect("the process exists");
+        let word = word_of(pid, listed.began);
+        ProcessIdentity::from_word(word).expect("no process id is 0")
     }
 
     #[test]
@@ -154,13 +168,15 @@ mod tests {
         let identity = of(child.id());
         let pidfd = identity.watch().expect("descriptors").expect("it runs");
         assert!(!identity.has_ended() && !is_readable(&pidfd));
-        let listed = |identity: ProcessIdentity| identity.listed().expect("it is there");
+        let listed = |identity: ProcessIdentity| identity.listed().expect("the process exists");
         assert!(!listed(identity).has_ended(identity));
         // As if this were a later process with the id of one that has ended.
-        let earlier = ProcessIdentity(identity.0 - (1 << PID_BITS));
+        let earlier = identity.to_word() - (1 << PID_BITS);
+        let earlier = ProcessIdentity::from_word(earlier).expect("not 0");
         assert!(earlier.has_ended() && listed(earlier).has_ended(earlier));
-        // Without a known beginning, only the id counts.
-        assert!(!ProcessIdentity(u64::from(child.id())).has_ended());
+        // If the start time is unknown, only the id counts.
+        let of_unknown_age = ProcessIdentity::from_word(child.id().into()).expect("not 0");
+        assert!(!of_unknown_age.has_ended());
         drop(child.stdin.take());
         assert!(await_readable(&pidfd, None));
         assert!(identity.has_ended(), "a zombie has ended");

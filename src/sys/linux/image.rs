@@ -1,4 +1,4 @@
-//! The executable as it lies in memory: where its code is, and which build it is.
+//! The executable in memory: where its code is, and which build it is.
 
 use std::ffi::{CStr, OsStr, OsString, c_int, c_void};
 use std::io;
@@ -10,11 +10,11 @@ use std::sync::OnceLock;
 
 use super::call::Call as _;
 
-/// The main executable of this process, found once.
+/// The main executable of this process, located once.
 struct Image {
     code: Vec<Range<usize>>,
     build_id: Vec<u8>,
-    /// It names the dynamic loader that the system starts it with.
+    /// Whether it names the dynamic loader with which the system starts it.
     names_loader: bool,
 }
 
@@ -23,13 +23,13 @@ fn image() -> &'static Image {
     IMAGE.get_or_init(Image::load)
 }
 
-/// Whether an address lies in the code of the main executable, rather than in a shared library.
+/// Whether an address is in the code of the main executable, rather than in a shared library.
 pub(crate) fn in_executable(address: usize) -> bool {
     image().code.iter().any(|range| range.contains(&address))
 }
 
-/// What tells one build of the executable from another: the linker's build id, or, where there
-/// is none, the identity of the file that was executed.
+/// Identifies the build of the executable: the linker's build id, or, if there is none, the identity of the file that
+/// was executed.
 pub(crate) fn build_identity() -> Vec<u8> {
     let build_id = &image().build_id;
     if build_id.is_empty() {
@@ -45,7 +45,7 @@ fn file_identity() -> Vec<u8> {
     let file = if is_run_by_loader() {
         mapped_file().and_then(std::fs::metadata)
     } else {
-        // Of the running file itself, also when another has taken its name.
+        // The identity of the running file itself, even if another file has its name now.
         std::fs::metadata("/proc/self/exe")
     };
     let Ok(file) = file else {
@@ -63,24 +63,24 @@ fn file_identity() -> Vec<u8> {
     .collect()
 }
 
-/// The shared library that an address lies in, if it lies in one that has a name.
+/// The shared library that contains an address, if one does and it has a name.
 pub(crate) fn library_of(address: usize) -> Option<PathBuf> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: it only looks up the address, and fills the structure if it finds it.
+    // SAFETY: it only looks up the address, and fills the structure if it finds the address.
     let found = unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) };
-    // SAFETY: all of its fields are pointers, which may be null, as they are if nothing was found.
+    // SAFETY: all of its fields are pointers, which may be null, and are null if nothing was found.
     let info = unsafe { info.assume_init() };
     if found == 0 || info.dli_fname.is_null() {
         return None;
     }
-    // SAFETY: the loader's name of the library, which ends with a NUL and stays while the library is loaded. The
-    // code that calls this is part of it.
+    // SAFETY: the loader's name of the library, which ends with a NUL and exists while the library is loaded. The
+    // caller's code is part of the library.
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
-/// A command that starts this executable again, under the name that this process was started by. It is
-/// the running file even if another file has its path by now.
+/// A command that starts this executable again, under the name by which this process was started. It starts the running
+/// file even if another file has its path now.
 pub(crate) fn own_executable() -> io::Result<Command> {
     use std::os::unix::process::CommandExt as _;
 
@@ -94,14 +94,15 @@ pub(crate) fn own_executable() -> io::Result<Command> {
     Ok(command)
 }
 
-/// Whether a user has started the dynamic loader with this executable as an argument. Then `/proc/self/exe` is the
-/// loader. Otherwise the system would have started the loader itself, and noted where it lies.
+/// Whether a user has started the dynamic loader with this executable as an argument. `/proc/self/exe` is then the
+/// loader. Otherwise the system would have started the loader itself, and recorded its address.
 fn is_run_by_loader() -> bool {
     // SAFETY: it only looks up a number.
     image().names_loader && unsafe { libc::getauxval(libc::AT_BASE) } == 0
 }
 
-/// The arguments of the loader before the executable. The loader hides them from the program, but not from the system.
+/// The arguments of the loader before the executable. The loader hides them from the program, but the system reports
+/// them.
 fn loader_arguments() -> Vec<OsString> {
     let all = std::fs::read("/proc/self/cmdline").unwrap_or_default();
     let all = all
@@ -145,8 +146,8 @@ impl Image {
             build_id: Vec::new(),
             names_loader: false,
         };
-        // SAFETY: the callback has the required signature, and gets the pointer to `image`,
-        // which outlives the call. Nothing else accesses `image` during the call.
+        // SAFETY: the callback has the required signature, and receives the pointer to `image`, which outlives the
+        // call. Nothing else accesses `image` during the call.
         unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut image).cast()) };
         image
     }
@@ -166,7 +167,7 @@ unsafe extern "C" fn visit(
     if info.dlpi_phnum == 0 {
         return STOP;
     }
-    // SAFETY: the loader says how many program headers are there; they are never unmapped.
+    // SAFETY: the loader reports the number of program headers; they are never unmapped.
     let headers =
         unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     for header in headers {
@@ -176,7 +177,7 @@ unsafe extern "C" fn visit(
         } else if header.p_type == libc::PT_INTERP {
             image.names_loader = true;
         } else if header.p_type == libc::PT_NOTE {
-            // SAFETY: a note segment is loaded and readable for all of its length, and stays so.
+            // SAFETY: a note segment is loaded and readable over its full length, and is never unmapped.
             let notes =
                 unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
             if let Some(id) = find_build_id(notes) {

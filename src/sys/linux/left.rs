@@ -1,5 +1,5 @@
 //! Processes that this process started before it executed its present program. The exec closed their sockets, so they
-//! end. The present program does not know them, so nothing else takes their exit statuses.
+//! end. The present program does not know of them, so nothing else takes their exit statuses.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
@@ -8,10 +8,10 @@ use rustix::process::{Pid, Signal};
 
 use super::process::end_child;
 
-/// How the name of a process that forks others begins. Its process id follows, so it and its forks differ from all
+/// The start of the name of a fork server. Its process id follows, so its name and that of its forks differ from all
 /// other processes. With the program's own name, it would look like any other fork of the program.
 const FORK_SERVER: &str = "cf-fork-";
-/// The name of an executed worker. Its environment, which says the same, cannot be read any more.
+/// The name of an executed worker. Its environment, which contains its role, cannot be read any more.
 const WORKER: &str = "cf-worker";
 /// The name of any other process that this crate executed: the last part of `/proc/self/exe`.
 const EXECUTED: &str = "exe";
@@ -30,19 +30,18 @@ pub(super) fn name_of_fork_server(pid: u32) -> String {
     format!("{FORK_SERVER}{pid}")
 }
 
-/// Gives this process, which forks others, a name of its own. Its forks have it too, until each gets the name that this
-/// returns.
+/// Gives this fork server a name of its own. Its forks also have it, until each gets the name that this returns.
 pub(crate) fn name_fork_server() -> Option<CString> {
     let before = rustix::thread::name().ok()?;
     let name = CString::new(name_of_fork_server(std::process::id())).ok()?;
     if before == name {
-        return CString::new(EXECUTED).ok(); // It was executed, and has the name already.
+        return CString::new(EXECUTED).ok(); // This process was executed, and already has the name.
     }
     rustix::thread::set_name(&name).ok()?;
     Some(before)
 }
 
-/// Names this process, whichever thread this is.
+/// Names this process, whichever thread calls this.
 pub(crate) fn name_process(name: &CStr) {
     let main = rustix::process::getpid();
     if rustix::thread::gettid() == main {
@@ -53,10 +52,10 @@ pub(crate) fn name_process(name: &CStr) {
     }
 }
 
-/// Ends the children of this process that an earlier program in it has left: fork servers and workers. Takes the exit
-/// status of those and of other processes of this crate that have ended.
+/// Ends the children of this process that an earlier program in it has left: fork servers and workers. Takes their exit
+/// statuses, and those of other processes of this crate that have ended.
 pub(crate) fn reap_left_children(marker: &str) {
-    // Where there is no such file, there may be zombies.
+    // If there is no such file, zombies may remain.
     let Ok(children) = fs::read_to_string("/proc/thread-self/children") else {
         return;
     };
@@ -64,8 +63,8 @@ pub(crate) fn reap_left_children(marker: &str) {
     let left: Vec<_> = children
         .filter_map(|pid| LeftChild::find(pid, marker))
         .collect();
-    // A pidfd is closed on exec. So where there is one, these may be the children of another copy of this crate, which
-    // still needs their exit status.
+    // A pidfd is closed on exec. So if this process has one, these may be children of another copy of this crate, which
+    // still needs their exit statuses.
     if left.is_empty() || has_pidfds() {
         return;
     }
@@ -77,7 +76,7 @@ pub(crate) fn reap_left_children(marker: &str) {
     }
 }
 
-/// A child of this process that leads its process group, as each of ours does.
+/// A child of this process that leads its process group, as each child of this crate does.
 pub(super) struct ChildStat {
     pid: Pid,
     pub(super) name: String,
@@ -106,7 +105,7 @@ impl ChildStat {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Kills it and its process group, and takes its exit status.
+    /// Kills the child and its process group, and takes its exit status.
     pub(super) fn end(&self) {
         let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         end_child(self.id());
@@ -115,19 +114,19 @@ impl ChildStat {
 
 struct LeftChild {
     stat: ChildStat,
-    /// It serves this process, or did.
+    /// Whether it serves this process, or did.
     serves: bool,
 }
 
 impl LeftChild {
-    /// The child with this id, if this crate started it, and it has ended or serves none but this process.
+    /// The child with this id, if this crate started it, and it has ended or serves only this process.
     fn find(pid: &str, marker: &str) -> Option<Self> {
         let stat = ChildStat::read(pid)?;
         let serves = match &*stat.name {
             WORKER => true,
             name if name.starts_with(FORK_SERVER) => true,
             EXECUTED if stat.has_ended => false,
-            // It has not begun.
+            // A child that has not set its name yet.
             EXECUTED => ["worker", "fork-server"].iter().any(|role| {
                 let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
                 let variable = format!("{marker}={role}");
@@ -143,7 +142,7 @@ impl LeftChild {
 
 fn has_pidfds() -> bool {
     let Ok(descriptors) = fs::read_dir("/proc/self/fd") else {
-        return true; // Nothing is known.
+        return true; // The system does not say.
     };
     let mut targets = descriptors
         .flatten()

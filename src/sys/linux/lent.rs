@@ -1,4 +1,4 @@
-//! Values that lie in shared memory, used where they lie.
+//! Values in shared memory, used in place.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -13,24 +13,24 @@ pub(crate) struct Lent<'a, T, G> {
     memory: &'a SharedMapping,
     offset: usize,
     len: usize,
-    /// What keeps all others away.
+    /// Prevents all other accesses.
     _guard: G,
     values: PhantomData<&'a mut [T]>,
 }
 
 impl SharedMapping {
-    /// Gives `len` values at `offset`. (Whatever bytes are there are values.)
+    /// Lends `len` values at `offset`. (Any bytes are valid values.)
     ///
     /// # Safety
-    /// Until it is dropped, `guard` keeps all others from these bytes, in this process and in every other. That makes
-    /// it sound to have a plain reference to them.
+    /// Until it is dropped, `guard` prevents all other accesses to these bytes, in this process and in every other.
+    /// That makes a plain reference to them sound.
     pub(crate) unsafe fn lend<T: Pod, G>(
         &self,
         offset: usize,
         len: usize,
         guard: G,
     ) -> Lent<'_, T, G> {
-        self.place::<T>(offset, len); // It panics if they do not lie there.
+        self.place::<T>(offset, len); // Panics if they are out of bounds.
         Lent {
             memory: self,
             offset,
@@ -46,9 +46,9 @@ impl<T: Pod, G> Deref for Lent<'_, T, G> {
 
     fn deref(&self) -> &[T] {
         let place = self.memory.place::<T>(self.offset, self.len);
-        // SAFETY: `self.len` values are mapped there, aligned, as long as the memory lives, which is
-        // borrowed. All bytes are values of the type. Nothing writes them while the guard exists, and
-        // no reference from `deref_mut` lives as long as this one.
+        // SAFETY: `self.len` values are mapped there and aligned, as long as the memory lives, which is borrowed. All
+        // bytes are values of the type. Nothing writes them while the guard exists, and no reference from `deref_mut`
+        // lives as long as this one.
         unsafe { std::slice::from_raw_parts(place, self.len) }
     }
 }

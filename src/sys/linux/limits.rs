@@ -10,8 +10,8 @@ use super::call::Call as _;
 use crate::sys::limit::Limit;
 
 impl Limit {
-    /// Holds this process to it. The niceness is that of the calling thread, and of the threads and
-    /// processes that it starts from now on.
+    /// Sets this limit for the process. The niceness is that of the calling thread, and of the threads and processes
+    /// that it starts from now on.
     pub(crate) fn set(self, value: i64) -> io::Result<()> {
         let most = value.unsigned_abs();
         let (resource, hard) = match self {
@@ -41,7 +41,7 @@ pub(super) enum OwnLimit {
 }
 
 impl OwnLimit {
-    /// Its value. `None` if there is no limit, or if the system does not say.
+    /// Its value. `None` if there is no limit, or if the system does not report it.
     pub(super) fn get(self) -> Option<u64> {
         let (resource, name) = match self {
             Self::FileSize => (libc::RLIMIT_FSIZE, "Max file size"),
@@ -55,7 +55,7 @@ impl OwnLimit {
             let soft = unsafe { limit.assume_init() }.rlim_cur;
             return (soft != libc::RLIM_INFINITY).then_some(soft);
         }
-        Self::parse(&fs::read_to_string("/proc/self/limits").ok()?, name) // The call is denied.
+        Self::parse(&fs::read_to_string("/proc/self/limits").ok()?, name) // The call above is denied.
     }
 
     /// The number in the table of `/proc`: name, soft limit, hard limit, unit.
@@ -70,8 +70,8 @@ pub(crate) fn longest_file() -> u64 {
     OwnLimit::FileSize.get().unwrap_or(u64::MAX)
 }
 
-/// An error if this process may have no file of this length. Otherwise the system would not only refuse it,
-/// but also send a signal that kills the process. Files in memory count.
+/// Fails if this process may have no file of this length. Otherwise the system would not only refuse it, but also send
+/// a signal that kills the process. Files in memory count too.
 pub(crate) fn check_length(len: u64) -> io::Result<()> {
     let limit = longest_file();
     if len <= limit {

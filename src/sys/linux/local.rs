@@ -15,10 +15,10 @@ use super::packet::make_roomy;
 use super::print::above_standard_streams;
 use super::socket::raised;
 
-/// The number of clients that may wait to be accepted. The system's own limit may be lower.
+/// The most clients that may wait to be accepted. The system's own limit may be lower.
 const BACKLOG: i32 = 1024;
 
-/// The number of times that a busy directory is tried.
+/// How often to try a directory that is locked.
 const TRIES: u32 = 1000;
 
 /// The path of a socket. Only the socket that was bound here is removed from it.
@@ -29,7 +29,7 @@ pub(crate) struct BoundPath {
     inode: u64,
 }
 
-/// A socket for whole messages that belongs to no address yet.
+/// A socket for whole messages that has no address yet.
 pub(crate) fn local_socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
@@ -48,18 +48,18 @@ fn address_of(path: &Path) -> io::Result<SocketAddrUnix> {
     SocketAddrUnix::new(path).map_err(|error| {
         let what = match error {
             Errno::NAMETOOLONG => "is longer than the 108 bytes that a socket's path may have",
-            _ => "holds a zero byte",
+            _ => "contains a zero byte",
         };
         let text = format!("the path {} {what}", path.display());
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })
 }
 
-/// Listens at a path, which only this user may connect to. Replaces a socket of this user that no program listens at.
-/// `AddrInUse` if anything else is there.
+/// Listens at a path to which only this user may connect. Replaces a socket of this user at which no program listens.
+/// Fails with `AddrInUse` if anything else is there.
 pub(crate) fn listen_at(path: &Path) -> io::Result<(OwnedFd, BoundPath)> {
     let (socket, address) = (local_socket()?, address_of(path)?);
-    // The socket's mode becomes that of its file, so there is no moment in which others may connect.
+    // The socket's mode becomes that of its file, so other users can connect at no time.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).of_call("fchmod")?;
     let _lock = lock_folder_of(path)?;
     match rustix::net::bind(&socket, &address) {
@@ -69,7 +69,7 @@ pub(crate) fn listen_at(path: &Path) -> io::Result<(OwnedFd, BoundPath)> {
         }
         bound => bound.of_call("bind")?,
     }
-    // Before the lock is free, so that no other program takes this socket for an abandoned one.
+    // Before the lock is released, so that no other program takes this socket for an abandoned one.
     rustix::net::listen(&socket, BACKLOG).of_call("listen")?;
     let found = rustix::fs::lstat(path).of_call("lstat")?;
     let bound = BoundPath {
@@ -80,7 +80,7 @@ pub(crate) fn listen_at(path: &Path) -> io::Result<(OwnedFd, BoundPath)> {
     Ok((socket, bound))
 }
 
-/// Locks the directory of a path against other programs that listen there. `None` if that cannot be done.
+/// Locks the directory of a path against other programs that listen there. `None` if it cannot be locked.
 fn lock_folder_of(path: &Path) -> io::Result<Option<OwnedFd>> {
     let folder = path
         .parent()
@@ -88,7 +88,7 @@ fn lock_folder_of(path: &Path) -> io::Result<Option<OwnedFd>> {
     let folder = folder.unwrap_or(Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(folder) = rustix::fs::open(folder, flags, Mode::empty()) else {
-        return Ok(None); // It need not be readable.
+        return Ok(None); // The directory may be unreadable.
     };
     for _ in 0..TRIES {
         match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
@@ -103,7 +103,7 @@ fn lock_folder_of(path: &Path) -> io::Result<Option<OwnedFd>> {
     ))
 }
 
-/// Whether it is a socket of this user that no program listens at.
+/// Whether it is a socket of this user at which no program listens.
 fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
     let user = rustix::process::geteuid().as_raw();
     let is_ours = rustix::fs::lstat(path).is_ok_and(|found| {
@@ -114,7 +114,7 @@ fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
 }
 
 impl BoundPath {
-    /// Removes the socket from its path, unless something else is there by now. While the socket is open, no other file
+    /// Removes the socket from its path, unless something else is there now. While the socket is open, no other file
     /// has its number.
     pub(crate) fn remove(&self) {
         let _lock = lock_folder_of(&self.path);
@@ -142,25 +142,25 @@ pub(crate) fn accept_local(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Connects to a listener. False if too many clients wait to be accepted.
+/// Connects to a listener. Returns false if too many clients wait to be accepted.
 pub(crate) fn connect_local(socket: impl AsFd, path: &Path) -> io::Result<bool> {
     let address = address_of(path)?;
     match rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address)) {
         Ok(()) | Err(Errno::ISCONN) => Ok(true),
         Err(Errno::AGAIN) => Ok(false),
-        // The path belongs to a socket of another kind, so to another kind of program.
+        // The path belongs to a socket of another kind, and so to another program.
         Err(Errno::PROTOTYPE) => Err(io::ErrorKind::ConnectionRefused.into()),
         Err(error) => Err(error).of_call("connect"),
     }
 }
 
-/// Whether the other end belongs to the effective user of this process, as the system says.
+/// Whether the other end belongs to the effective user of this process, according to the system.
 pub(crate) fn is_own_user(socket: impl AsFd) -> io::Result<bool> {
     let peer = sockopt::socket_peercred(socket).of_call("getsockopt")?;
     Ok(peer.uid == rustix::process::geteuid())
 }
 
-/// Fills `bytes` with random numbers that no one can predict.
+/// Fills `bytes` with unpredictable random numbers.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {

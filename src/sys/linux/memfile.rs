@@ -14,7 +14,7 @@ use super::limits::check_length;
 use super::memory::enlarge;
 use super::reserve::reserve;
 
-/// A file with these pieces in it, `len` bytes in all.
+/// A file that contains these pieces, `len` bytes in all.
 pub(crate) fn file_of<'a>(
     len: usize,
     pieces: impl Iterator<Item = &'a [u8]>,
@@ -27,8 +27,8 @@ pub(crate) fn file_of<'a>(
     Ok(file.into())
 }
 
-/// A file with these bytes in it, which no process can change. An error of the kind `OutOfMemory` if there is no memory
-/// for them.
+/// A file that contains these bytes and that no process can change. Fails with the kind `OutOfMemory` if there is no
+/// memory for them.
 pub(crate) fn sealed_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     let file = memory_file(MemfdFlags::ALLOW_SEALING)?;
     reserve(&file, bytes.len() as u64)?;
@@ -37,7 +37,7 @@ pub(crate) fn sealed_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Writes at `offset`, however long the file is. Returns the number of bytes that were written.
+/// Writes at `offset`, whatever the length of the file. Returns the number of bytes that were written.
 pub(crate) fn write_at(
     file: impl AsFd,
     slices: &[io::IoSlice<'_>],
@@ -46,7 +46,7 @@ pub(crate) fn write_at(
     rustix::io::retry_on_intr(|| rustix::io::pwritev(&file, slices, offset)).of_call("pwritev")
 }
 
-/// Reads at `offset`. An error if the file has fewer bytes there.
+/// Reads at `offset`. Fails if the file has fewer bytes there.
 pub(crate) fn read_at(file: impl AsFd, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
@@ -73,14 +73,14 @@ pub(crate) fn write_all_at(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -
     Ok(())
 }
 
-/// A file: no other has this identity while it is open.
+/// The identity of a file. No other file has the same while it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
-/// Which file it is.
+/// The identity of this file.
 pub(crate) fn file_identity(file: impl AsFd) -> io::Result<FileIdentity> {
     let found = rustix::fs::fstat(file).of_call("fstat")?;
     Ok(FileIdentity {
@@ -97,7 +97,7 @@ pub(crate) fn file_len(file: impl AsFd) -> io::Result<u64> {
         .unsigned_abs())
 }
 
-/// Reads the first `len` bytes of a file to the end of `target`.
+/// Appends the first `len` bytes of a file to `target`.
 pub(crate) fn read_file(file: impl AsFd, len: usize, target: &mut Vec<u8>) -> io::Result<()> {
     let start = target.len();
     enlarge(target, start + len)?;
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_in_pieces_is_read_in_one() {
+    fn bytes_written_in_pieces_are_read_in_one() {
         let pieces = [&[1; 100_000][..], &[], &[2; 5]];
         let file = file_of(100_005, pieces.into_iter()).expect("a file");
         for _ in 0..2 {

@@ -124,8 +124,8 @@ pub(crate) use watch::{
 };
 pub(crate) use which::{eventfd_identity, socket_identity};
 
-/// Asks for what the system is asked once in a process. So nothing of that is asked after an initializer has forbidden
-/// it. With `by_name`, also for what tells this process from others.
+/// Makes the system calls that a process makes only once, so that none is left after an initializer has forbidden them.
+/// With `by_name`, also those that distinguish this process from others.
 pub(crate) fn ask_once(by_name: bool) {
     let _ = rustix::param::page_size();
     let _ = monotonic_nanos(); // Finds the clock that needs no system call.

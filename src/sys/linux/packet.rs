@@ -1,5 +1,5 @@
-//! Messages that travel whole over a socket, with many descriptors beside them, and that a receiver can
-//! inspect before it takes them. Nothing blocks here.
+//! Messages that are sent whole over a socket, with many descriptors, and that a receiver can inspect before it takes
+//! them. No function here blocks.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -22,15 +22,15 @@ pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     pair_of(SocketType::SEQPACKET)
 }
 
-/// As much as any process may ask to have under way; the system doubles it.
+/// The most bytes that any process may request as the buffer of a socket. The system doubles it.
 const ROOM: usize = 212_992;
 
-/// As `packet_pair`, with room for as much as may be under way.
+/// As `packet_pair`, with the largest buffers.
 pub(crate) fn roomy_packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     roomy(SocketType::SEQPACKET)
 }
 
-/// As `roomy_packet_pair`, for bytes that come in any pieces.
+/// As `roomy_packet_pair`, for a stream of bytes.
 pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     roomy(SocketType::STREAM)
 }
@@ -42,9 +42,9 @@ fn roomy(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pair)
 }
 
-/// Gives a socket room for as much as may be under way.
+/// Gives a socket the largest buffer.
 pub(super) fn make_roomy(socket: &OwnedFd) {
-    // What the system gives by itself is enough, only slower.
+    // If this fails, the system's default is enough, only slower.
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket, ROOM);
 }
 
@@ -54,7 +54,7 @@ fn pair_of(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     both_above_standard_streams(pair.of_call("socketpair")?)
 }
 
-/// Sends a number with descriptors beside it. False if there is no room for it until another is taken.
+/// Sends a number with descriptors. Returns false if there is no room for it until another packet is taken.
 pub(crate) fn send_packet(
     socket: impl AsFd,
     number: u64,
@@ -69,14 +69,14 @@ pub(crate) fn send_packet(
     }
 }
 
-/// The number of the next one, which stays where it is.
+/// The number of the next packet, which stays in the socket.
 pub(crate) fn next_packet(socket: impl AsFd) -> io::Result<Option<u64>> {
     receive(socket, &mut RecvAncillaryBuffer::default(), RecvFlags::PEEK)
         .map(|received| received.map(|(number, _)| number))
 }
 
-/// Copies of the descriptors beside the next message, which stays where it is. An error if this process may
-/// not open as many.
+/// Copies of the descriptors of the next packet, which stays in the socket. Fails if this process may not open that
+/// many.
 pub(crate) fn descriptors_of_next_packet(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -95,7 +95,7 @@ pub(crate) fn descriptors_of_next_packet(socket: impl AsFd) -> io::Result<Vec<Ow
     }
 }
 
-/// Takes the next one away, and its descriptors with it.
+/// Takes the next packet and closes its descriptors.
 pub(crate) fn drop_packet(socket: impl AsFd) {
     let _ = receive(
         socket,
@@ -112,7 +112,7 @@ fn receive(
     let mut number = [0; 8];
     let received = rustix::io::retry_on_intr(|| {
         let mut slices = [io::IoSliceMut::new(&mut number)];
-        // Whether the socket blocks is a property that every process with this end can change.
+        // Not by the socket's own flag: every process with this end can change it.
         let flags = flags | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         rustix::net::recvmsg(&socket, &mut slices, control, flags)
     });
@@ -137,7 +137,7 @@ mod tests {
     fn a_packet_can_be_looked_at_and_stays_until_it_is_dropped() {
         let (to, from) = packet_pair().expect("sockets");
         let (mut one, other) = UnixStream::pair().expect("sockets");
-        assert_eq!(next_packet(&from).expect("it is open"), None);
+        assert_eq!(next_packet(&from).expect("the socket is open"), None);
         let many = vec![other.as_fd(); MOST_FDS];
         assert!(send_packet(&to, 7, &many).expect("it is open"));
         assert!(send_packet(&to, 8, &[to.as_fd()]).expect("it is open"));

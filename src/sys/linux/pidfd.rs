@@ -1,5 +1,5 @@
-//! What the system knows of the process that a pidfd stands for: its id, its parent, and how it ended. A pidfd that
-//! arrives from another process may stand for any process, and may be no pidfd at all.
+//! What the system knows about the process of a pidfd: its id, its parent, and how it ended. A pidfd that arrives from
+//! another process may be of any process, or no pidfd at all.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -18,7 +18,7 @@ pub(super) struct PidfdProcess {
 }
 
 impl PidfdProcess {
-    /// The process of a pidfd that is no child of this process.
+    /// The process of a pidfd, which is no child of this process.
     pub(super) fn of(pidfd: BorrowedFd<'_>) -> io::Result<Self> {
         check(pidfd)?;
         // SAFETY: `check` has found that this is a pidfd.
@@ -30,15 +30,16 @@ impl PidfdProcess {
     }
 }
 
-/// An error unless this is a pidfd, of a process that is no child of this one. Of all system calls that take a
-/// descriptor, this one reaches no driver or server behind it.
+/// Fails unless this is a pidfd of a process that is no child of this one. Of all system calls that take a descriptor,
+/// this one reaches no driver or server behind it.
 fn check(pidfd: BorrowedFd<'_>) -> io::Result<()> {
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    match rustix::process::waitid(WaitId::PidFd(pidfd), look) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
         Err(Errno::CHILD) => Ok(()),
         Err(Errno::BADF | Errno::INVAL) => Err(invalid("it is no pidfd")),
         Ok(_) => Err(invalid("it is a child of this process")),
-        // It is denied. What the file is called reaches none either, and the parent of the process is checked later.
+        // The call is denied. Reading the file's name reaches no driver either, and the parent of the process is
+        // checked later.
         Err(Errno::NOSYS | Errno::PERM) if is_called_pidfd(pidfd)? => Ok(()),
         Err(Errno::NOSYS | Errno::PERM) => Err(invalid("it is no pidfd")),
         Err(error) => Err(error).of_call("waitid"),
@@ -49,7 +50,7 @@ fn is_called_pidfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let name = rustix::fs::readlink(link, Vec::new()).of_call("readlink")?;
     let name = name.as_bytes();
-    // The second is the name before Linux 6.9.
+    // The second name is used before Linux 6.9.
     Ok(name.starts_with(b"pidfd:[") || name == b"anon_inode:[pidfd]")
 }
 
@@ -57,7 +58,7 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// As <linux/pidfd.h> has it, in its first version.
+/// The first version of the structure in <linux/pidfd.h>.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 struct PidfdInfo {
@@ -72,10 +73,10 @@ struct PidfdInfo {
 
 const GET_INFO: rustix::ioctl::Opcode = rustix::ioctl::opcode::read_write::<PidfdInfo>(0xff, 11);
 
-/// What the system knows of a process. `mask` says what it is to add, and the answer what it has added.
+/// What the system knows about a process. `mask` selects the fields to fill, and the answer says which were filled.
 ///
 /// # Safety
-/// `pidfd` is a pidfd. For another file, the number may mean any operation.
+/// `pidfd` must be a pidfd. For another file, the number may mean any operation.
 unsafe fn ask_system(pidfd: BorrowedFd<'_>, mask: u64) -> rustix::io::Result<PidfdInfo> {
     let mut info = PidfdInfo {
         mask,
@@ -83,7 +84,7 @@ unsafe fn ask_system(pidfd: BorrowedFd<'_>, mask: u64) -> rustix::io::Result<Pid
     };
     // SAFETY: the operation reads and writes a structure of this size and layout, and nothing else.
     let call = unsafe { rustix::ioctl::Updater::<GET_INFO, _>::new(&mut info) };
-    // SAFETY: for a pidfd, the number means this operation, by the caller's promise.
+    // SAFETY: for a pidfd, as the caller promises, the number means this operation.
     unsafe { rustix::ioctl::ioctl(pidfd, call) }?;
     Ok(info)
 }
@@ -101,11 +102,11 @@ impl TryFrom<PidfdInfo> for PidfdProcess {
     }
 }
 
-/// The wait status of a process that has ended and was reaped, whichever process did that, or the system itself. `None`
-/// before Linux 6.15, which keeps it with the pidfd.
+/// The wait status of a process that has ended and was reaped by any process or by the system itself. `None` before
+/// Linux 6.15, which keeps the status with the pidfd.
 ///
 /// # Safety
-/// `pidfd` is a pidfd.
+/// `pidfd` must be a pidfd.
 pub(super) unsafe fn status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
     const EXIT: u64 = 1 << 3;
     /// The system reaps a child of a program that ignores SIGCHLD within microseconds of its end.
@@ -114,29 +115,29 @@ pub(super) unsafe fn status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
         tv_nsec: 100_000_000,
     };
     let exit_code = || {
-        // SAFETY: it is a pidfd, by the caller's promise.
+        // SAFETY: it is a pidfd, as the caller promises.
         let info = unsafe { ask_system(pidfd, EXIT) }.ok()?;
         Some((info.mask & EXIT != 0).then_some(info.exit_code))
     };
     if let Some(code) = exit_code()? {
         return Some(code);
     }
-    // It is about to be reaped, which is a hangup.
+    // The process is about to be reaped, which is reported as a hangup.
     let mut reaped = [PollFd::from_borrowed_fd(pidfd, PollFlags::empty())];
     let _ = rustix::event::poll(&mut reaped, Some(&MOMENT));
     exit_code()?
 }
 
-/// The same from `/proc`.
+/// As `PidfdProcess::of`, from `/proc`.
 fn find(pidfd: BorrowedFd<'_>) -> io::Result<PidfdProcess> {
     let pid = listed_pid(pidfd)?;
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     let stat = stat.of_call("open")?;
-    // If it is there after its parent was read, its id was its own until then.
+    // If the process exists after its parent was read, no other process had its id until then.
     if listed_pid(pidfd)? != pid {
         return Err(Errno::SRCH.into());
     }
-    // The name of the executable stands in parentheses, and may hold any character. State and parent follow.
+    // The name of the executable is in parentheses, and may contain any character. State and parent follow.
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' '));
     let parent = fields.and_then(|mut fields| fields.nth(1)?.parse().ok());
     Ok(PidfdProcess {
@@ -150,7 +151,7 @@ pub(super) fn listed_pid(pidfd: BorrowedFd<'_>) -> io::Result<Pid> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let info = info.of_call("open")?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
-    // A process that was reaped has -1, and one that cannot be named here 0.
+    // A process that was reaped has -1, and one that has no number in this namespace 0.
     let pid = pid.and_then(|pid| to_pid(pid.trim().parse().ok()?));
     pid.ok_or(Errno::SRCH.into())
 }
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pidfd_and_what_is_a_child_of_this_process_is_refused() {
+    fn a_descriptor_that_is_no_pidfd_and_a_child_of_this_process_are_refused() {
         let file = File::open("/dev/null").expect("a file");
         assert!(PidfdProcess::of(file.as_fd()).is_err());
         let folder = File::open("/proc/self").expect("a folder");

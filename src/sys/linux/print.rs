@@ -1,4 +1,4 @@
-//! The standard streams of this process, and what is held back before them.
+//! The standard streams of this process, and their buffers.
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -20,22 +20,22 @@ pub(crate) fn set_input(stdin: OwnedFd) -> io::Result<()> {
     rustix::stdio::dup2_stdin(stdin).of_call("dup2")
 }
 
-/// Another descriptor for the same, which is not passed on by exec.
+/// Another descriptor of the same open file, which is closed on exec.
 pub(crate) fn own_descriptor(of: &impl AsFd) -> io::Result<OwnedFd> {
     copy_above_standard_streams(of).of_call("fcntl")
 }
 
 fn copy_above_standard_streams(of: &impl AsFd) -> rustix::io::Result<OwnedFd> {
     match rustix::io::fcntl_dupfd_cloexec(of, 3) {
-        Err(Errno::INVAL) => Err(Errno::MFILE), // This process may have no number above 2.
+        Err(Errno::INVAL) => Err(Errno::MFILE), // This process may not have a number above 2.
         outcome => outcome,
     }
 }
 
-/// Another open file for a standard stream of this process, so that a process that has it cannot make this one's
-/// non-blocking. For a file that is not opened for appending, it is the same open file: both need one position, and
-/// files never block. For nowhere, if that stream has been closed. Fails where the system opens none: for a socket, for
-/// a terminal of another user, without `/proc`.
+/// Another open file description for a standard stream of this process, so that a process that has it cannot make this
+/// one's non-blocking. For a file that is not opened for appending, it is the same one: both need the same position,
+/// and files never block. If the stream was closed, the result is `/dev/null`. Fails if the system opens none: for a
+/// socket, for a terminal of another user, or without `/proc`.
 pub(crate) fn reopened_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
     let stream = stream.as_fd();
     let flags = match rustix::fs::fcntl_getfl(stream) {
@@ -49,20 +49,20 @@ pub(crate) fn reopened_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
     }
     let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
     let kept = flags & (OFlags::RWMODE | OFlags::APPEND);
-    // A named pipe that no process reads would block the opening.
+    // Without this, opening a named pipe that no process reads would block.
     let opened = kept | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let own = rustix::fs::open(path, opened, Mode::empty()).of_call("open")?;
     rustix::fs::fcntl_setfl(&own, kept).of_call("fcntl")?;
     above_standard_streams(own)
 }
 
-/// As [`reopened_stream`] where that is possible, or else another descriptor of the same open file.
+/// As [`reopened_stream`] if possible, or otherwise another descriptor of the same open file description.
 pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
     reopened_stream(stream).or_else(|error| own_descriptor(stream).map_err(|_| error))
 }
 
-/// The same descriptor with a number above 2. A process without standard streams gets their numbers for other files,
-/// and whatever the program prints would go there.
+/// The same descriptor with a number above 2. In a process without standard streams, other files would get these
+/// numbers, and the program's prints would be written to them.
 pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     match fd.as_raw_fd() {
         0..=2 => own_descriptor(&fd),
@@ -120,16 +120,16 @@ pub(crate) fn write_in_one(to: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Writes what Rust's and C's standard output hold back.
+/// Writes the buffers of Rust's and C's standard output.
 pub(crate) fn flush_stdout() {
     unsafe extern "C" {
         static stdout: *mut libc::FILE;
     }
     let _ = io::stdout().flush();
-    // SAFETY: the library has this variable, and sets it before anything runs.
+    // SAFETY: the library has this variable, and sets it before any code runs.
     let stream = unsafe { stdout };
-    // SAFETY: it is an open stream, which has a lock of its own. (Not all streams at once: one that
-    // another thread is blocked in reading of would block this thread too.)
+    // SAFETY: it is an open stream, which has a lock of its own. (Flushing all streams would block if another thread is
+    // blocked in a read from one.)
     unsafe { libc::fflush(stream) };
 }
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_processes_write_to_a_reopened_file_is_all_there() {
+    fn a_reopened_file_has_the_output_of_both_processes() {
         let path = std::env::temp_dir().join(format!("reopened-{}", std::process::id()));
         for append in [true, false] {
             let mut options = std::fs::File::options();

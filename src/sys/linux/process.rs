@@ -1,5 +1,5 @@
-//! A child process that is never mistaken for another: it is killed and waited for while its
-//! process id is still its own.
+//! A child process that is never mistaken for another: it is killed and reaped while no other process can have its
+//! process id.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -21,19 +21,19 @@ use super::pidfd::{PidfdProcess, listed_pid, status_of_reaped};
 use super::reach::out_of_reach;
 use super::signal::ignores_children;
 use super::socket::raised;
+use crate::sys::lock_soon::lock_soon;
 
-/// A worker, the process that forks workers, or one that runs a function, in a process group of its
-/// own.
+/// A worker, a fork server, or a process that runs one function, in a process group of its own.
 ///
-/// It is killed when it is dropped, unless it was set free. If it is a child of this process by then, a thread that
-/// lives no longer than that takes its exit status, so that no zombie is left.
+/// Dropping this kills it, unless it was set free. If it is a child of this process, a thread then takes its exit
+/// status, so that no zombie is left. The thread ends after that.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
     pidfd: Arc<OwnedFd>,
     pid: Pid,
-    /// Who takes its exit status.
+    /// Which process takes its exit status.
     reaper: Reaper,
-    /// It ends when it likes.
+    /// Whether it runs by itself, and is not killed on drop.
     is_free: bool,
 }
 
@@ -43,7 +43,7 @@ enum Reaper {
     Own,
     /// The process that forked it.
     Other,
-    /// No process: it was reaped.
+    /// It was reaped.
     Done,
 }
 
@@ -52,17 +52,18 @@ enum Reaper {
 pub(crate) struct Exit {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
-    /// Neither is known, because this program ignores SIGCHLD: the system discards the exit statuses of its children.
+    /// Whether both are unknown because this program ignores SIGCHLD: the system then discards the exit statuses of its
+    /// children.
     pub(crate) is_discarded: bool,
 }
 
 impl Exit {
-    /// Whether anything is known.
+    /// Whether the exit code or the signal is known.
     pub(crate) fn is_known(&self) -> bool {
         self.code.is_some() || self.signal.is_some()
     }
 
-    /// Of a process whose exit status another process, or the system itself, has taken.
+    /// The end of a process whose exit status another process, or the system itself, has taken.
     fn of_reaped(pidfd: BorrowedFd<'_>) -> Self {
         // SAFETY: this file passes only descriptors that the system has returned as pidfds.
         let Some(status) = (unsafe { status_of_reaped(pidfd) }) else {
@@ -84,8 +85,8 @@ impl ChildProcess {
     /// reach it and a kill reaches its own children too. std uses `posix_spawn` for this, which
     /// costs the same however large the parent is.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
-        reap_left(); // Each counts among the processes that this user may have.
-        // Dropping std's child leaves it alone. From here on it is known by its pidfd.
+        reap_left(); // Each of them counts towards the user's limit of processes.
+        // Dropping std's child has no effect on the process, which is used by its pidfd from here on.
         Self::own(
             command
                 .process_group(0)
@@ -95,8 +96,8 @@ impl ChildProcess {
         )
     }
 
-    /// A process that this one has just started or forked, and that waits for a message from this one. Its id
-    /// stays its own while it lives. If this program ignores SIGCHLD, or reaps every child, no longer.
+    /// A process that this one has just started or forked, and that waits for a message from this one. No other process
+    /// has its id while it lives. That does not hold if this program ignores SIGCHLD or reaps every child.
     pub(crate) fn own(pid: u32) -> io::Result<Self> {
         let pid = to_pid(pid)?;
         match pidfd_of(pid) {
@@ -106,7 +107,7 @@ impl ChildProcess {
                 reaper: Reaper::Own,
                 is_free: false,
             }),
-            // Another may have that id by now.
+            // Another process may have that id now.
             Err(Errno::SRCH) => Err(io::Error::other(
                 "it ended at once, and the system reaped it",
             )),
@@ -117,13 +118,13 @@ impl ChildProcess {
         }
     }
 
-    /// A process that another one, `forker`, says to have forked as `pid`. The forker takes its exit status.
+    /// A process that `forker`, another process, claims to have forked as `pid`. The forker takes its exit status.
     ///
     /// # Errors
-    /// `InvalidData` if the system says otherwise: then it may be any process, and is not touched.
+    /// `InvalidData` if the system says otherwise: it may then be any process, and is not touched.
     pub(crate) fn of_another(forker: u32, pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
         let process = PidfdProcess::of(pidfd.as_fd())?;
-        // SAFETY: it only returns a number. Rust's wrapper accepts no 0, as a container has it.
+        // SAFETY: it only returns a number. Rust's wrapper does not accept 0, which occurs in a container.
         let own_group = unsafe { libc::getpgrp() };
         let is_own = process.pid == rustix::process::getpid()
             || process.pid.as_raw_nonzero().get() == own_group;
@@ -144,7 +145,7 @@ impl ChildProcess {
         })
     }
 
-    /// Whether the child has ended by now.
+    /// Whether the child has ended.
     pub(crate) fn has_ended(&self) -> bool {
         is_readable(&self.pidfd)
     }
@@ -154,8 +155,8 @@ impl ChildProcess {
         &self.pidfd
     }
 
-    /// From now on the child ends when it likes: neither the drop of this nor its own end is the end of
-    /// what is in its process group.
+    /// Lets the child run by itself: neither dropping this nor the child's end ends the other processes in its process
+    /// group.
     pub(crate) fn set_free(&mut self) {
         self.is_free = true;
     }
@@ -178,43 +179,42 @@ impl ChildProcess {
         if self.reaper == Reaper::Done {
             return;
         }
-        // The child may have been reaped without our knowledge: if its reaper has died, or if this program
-        // ignores the end of its children. So its id may be another's.
+        // The child may have been reaped without a notice to this process: by another reaper if its own has died, or by
+        // the system if this program ignores SIGCHLD. So another process may have its id.
         let group = self.signal_group_by_pidfd(signal);
         if let Err(Errno::NOSYS | Errno::PERM) = group {
             self.signal_by_id(signal);
         } else if signal == Signal::KILL || group.is_err() {
-            // It may have left its group.
+            // The child may have left its group.
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
         }
     }
 
-    /// Signals the process and its group by number, where signals by pidfd are denied.
+    /// Signals the process and its group by number, if signals by pidfd are denied.
     ///
-    /// The number is that of this process as long as it is unreaped. This process reaps its own children in `reap`
-    /// only, which borrows `self` mutably. A fork server reaps a worker when it is asked to, which comes after the
-    /// change to `Done`. Three reapers act unasked: a fork server, for a process that runs one function; the system,
-    /// for a program that ignores SIGCHLD; and the parent of a dead fork server's orphans. They take only what has
-    /// ended, so the check comes right before the signal. In between, such a process would have to end and be reaped,
-    /// and the system to use all other numbers once.
+    /// The number belongs to this process until it is reaped. This process reaps its own children only in `reap`, which
+    /// borrows `self` mutably. A fork server reaps a worker on request, which follows the change to `Done`. Three
+    /// reapers act without a request: a fork server, for a process that runs one function; the system, for a program
+    /// that ignores SIGCHLD; and the parent of a dead fork server's orphans. They reap only processes that have ended,
+    /// so the check is made right before the signal. In between, such a process would have to end and be reaped, and
+    /// the system would have to use all other numbers once.
     fn signal_by_id(&self, signal: Signal) {
         if self.has_its_id() {
             let _ = rustix::process::kill_process_group(self.pid, signal);
-            let _ = rustix::process::kill_process(self.pid, signal); // It may have left its group.
+            let _ = rustix::process::kill_process(self.pid, signal); // The process may have left its group.
         }
     }
 
-    /// Whether the number is still that of this process: it runs, or it is a zombie.
+    /// Whether the number still belongs to this process: it runs, or it is a zombie.
     fn has_its_id(&self) -> bool {
         !self.has_ended() || listed_pid(self.pidfd.as_fd()).is_ok_and(|pid| pid == self.pid)
     }
 
-    /// Signals the process group without naming it by number, on Linux 6.9 and later. Earlier, the
-    /// pidfd tells whether the process is there just before its group is signalled by number.
+    /// Signals the process group without using its number, on Linux 6.9 and later. Before, the pidfd shows whether the
+    /// process exists right before its group is signalled by number.
     fn signal_group_by_pidfd(&self, signal: Signal) -> rustix::io::Result<()> {
         const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
-        // SAFETY: the kernel reads nothing but the four values: without an info (the null) it makes
-        // one itself.
+        // SAFETY: the kernel reads only the four values: without an info (the null) it creates one itself.
         let outcome = unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,
@@ -234,8 +234,8 @@ impl ChildProcess {
         }
     }
 
-    /// Takes the exit status of a child of this process that has ended; waits for one that has not.
-    /// What is left of its process group is killed, unless it was set free.
+    /// Takes the exit status of a child of this process, and waits for its end if necessary. Kills the rest of its
+    /// process group, unless it was set free.
     pub(crate) fn reap(&mut self) -> Exit {
         if !self.is_free {
             self.kill();
@@ -247,14 +247,14 @@ impl ChildProcess {
         wait_for(self.pidfd.as_fd(), self.pid)
     }
 
-    /// The process that forked it takes its exit status now: its id may soon be another's.
+    /// Kills the child. The process that forked it takes its exit status now, so another process may soon have its id.
     pub(crate) fn kill_without_reaping(&mut self) {
         self.kill();
         self.reaper = Reaper::Done;
     }
 
-    /// Takes the exit status of an ended child whose reaper has died, if the system has given the child to this
-    /// process, which is process 1 of a container or a subreaper then. Otherwise nothing is known.
+    /// Takes the exit status of an ended child whose reaper has died, if the system has passed the child to this
+    /// process, which is process 1 of a container or a subreaper. Otherwise the exit status is unknown.
     pub(crate) fn reap_orphan(&self) -> Option<Exit> {
         reap_now(self.pidfd.as_fd()).ok().flatten()
     }
@@ -265,7 +265,7 @@ fn to_pid(pid: u32) -> io::Result<Pid> {
     pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no process can have this id"))
 }
 
-/// A pidfd of a process. Without the numbers of the standard streams, to which a program may print.
+/// A pidfd of a process. Its number is not that of a standard stream, to which a program may print.
 pub(super) fn pidfd_of(pid: Pid) -> rustix::io::Result<OwnedFd> {
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).map(raised)
 }
@@ -273,7 +273,7 @@ pub(super) fn pidfd_of(pid: Pid) -> rustix::io::Result<OwnedFd> {
 /// Waits for the end of a child of this process, which has not been reaped, and takes its exit status.
 fn wait_for(pidfd: BorrowedFd<'_>, pid: Pid) -> Exit {
     let exit = match wait_by_pidfd(pidfd, WaitIdOptions::EXITED) {
-        Err(Errno::NOSYS | Errno::PERM) => wait_by_id(pid, WaitOptions::empty()), // It is denied.
+        Err(Errno::NOSYS | Errno::PERM) => wait_by_id(pid, WaitOptions::empty()), // The call is denied.
         exit => exit,
     };
     exit.ok()
@@ -303,33 +303,38 @@ fn wait_by_id(pid: Pid, options: WaitOptions) -> rustix::io::Result<Option<Exit>
     }))
 }
 
-/// Takes the exit status of a child, if it has ended. An error if it is not a child of this process, or if that cannot
-/// be known: then its number may be another child's.
+/// Takes the exit status of a child, if it has ended. Fails if it is not a child of this process, or if that cannot be
+/// determined: its number may then be another child's.
 pub(super) fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
     wait_by_pidfd(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
 }
 
-/// False if the system starts no thread.
+/// Starts a thread that calls `wait`. Returns false if the system refuses a thread.
 pub(super) fn reap_in_thread(wait: impl FnOnce() + Send + 'static) -> bool {
     let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
     waiting.stack_size(64 * 1024).spawn(wait).is_ok()
 }
 
-/// How long a drop waits for the end of a killed process if the system starts no thread.
+/// How long a drop waits for the end of a killed process if the system refuses a thread.
 const SOON: Duration = Duration::from_millis(100);
 
-/// Children of this process that still ran when they were dropped, while the system started no thread.
-fn left() -> MutexGuard<'static, Vec<(Arc<OwnedFd>, Pid)>> {
-    static LEFT: Mutex<Vec<(Arc<OwnedFd>, Pid)>> = Mutex::new(Vec::new());
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+/// Children of this process that still ran when they were dropped, while the system refused a thread.
+type LeftChildren = Vec<(Arc<OwnedFd>, Pid)>;
+
+/// Those children. `None` in a process that was forked while another thread used this: its children then stay zombies.
+fn left() -> Option<MutexGuard<'static, LeftChildren>> {
+    static LEFT: Mutex<LeftChildren> = Mutex::new(Vec::new());
+    lock_soon(&LEFT)
 }
 
-/// Takes the exit statuses of those that have ended since.
+/// Takes the exit statuses of those that have ended since then.
 fn reap_left() {
-    left().retain(|(pidfd, pid)| !reap_child_now(pidfd, *pid));
+    if let Some(mut left) = left() {
+        left.retain(|(pidfd, pid)| !reap_child_now(pidfd, *pid));
+    }
 }
 
-/// Takes the exit status of a child of this process if it has ended. False if it still runs.
+/// Takes the exit status of a child of this process if it has ended. Returns false if it still runs.
 fn reap_child_now(pidfd: &OwnedFd, pid: Pid) -> bool {
     let reaped = match reap_now(pidfd.as_fd()) {
         Err(Errno::NOSYS | Errno::PERM) => wait_by_id(pid, WaitOptions::NOHANG), // As in `wait_for`.
@@ -374,7 +379,7 @@ impl Drop for ChildProcess {
         let (pidfd, pid) = (self.pidfd.clone(), self.pid);
         let is_running = match self.reaper {
             Reaper::Own => !reap_child_now(&pidfd, pid),
-            // An error, unless its reaper has died and this process has become its parent.
+            // Not a child of this process, unless its reaper has died and this process has become its parent.
             _ => matches!(reap_now(pidfd.as_fd()), Ok(None)),
         };
         if !is_running {
@@ -387,8 +392,8 @@ impl Drop for ChildProcess {
         // Without a thread: a killed process ends soon.
         if !self.is_free && await_readable(&pidfd, Some(Instant::now() + SOON)) {
             wait_for(pidfd.as_fd(), pid);
-        } else {
-            left().push((pidfd, pid));
+        } else if let Some(mut left) = left() {
+            left.push((pidfd, pid));
         }
     }
 }
@@ -403,18 +408,18 @@ pub(crate) fn kill_own_group() -> ! {
     std::process::abort();
 }
 
-/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when
-/// it crashes; or denies both. A program that it executes later is as any other.
+/// Allows other processes of the same user to trace this one and read its memory, and allows the system to dump its
+/// memory when it crashes; or denies both. A program that this process executes later is not affected.
 pub(crate) fn set_dumpable(is_dumpable: bool) {
     let behavior = match is_dumpable {
         true => DumpableBehavior::Dumpable,
         false => DumpableBehavior::NotDumpable,
     };
-    // Every system that has worker processes knows this.
+    // Every system that has worker processes supports this.
     let _ = rustix::process::set_dumpable_behavior(behavior);
 }
 
-/// What [`resident_memory`] reads.
+/// The file that [`resident_memory`] reads.
 pub(crate) fn memory_meter() -> io::Result<File> {
     let meter = File::open("/proc/self/statm").of_call("open")?;
     Ok(out_of_reach(meter.into()).into())
@@ -435,7 +440,7 @@ pub(crate) fn monotonic_nanos() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// How often the kernel has killed a process for the memory it used, since it was booted.
+/// How often the kernel has killed a process for its memory use since the boot.
 pub(crate) fn oom_kills() -> u64 {
     read_oom_kills().unwrap_or(0)
 }
@@ -444,7 +449,7 @@ fn read_oom_kills() -> Option<u64> {
     let mut file = File::open("/proc/vmstat").ok()?;
     let mut counters = [0; 16 * 1024];
     let mut len = 0;
-    // The kernel counts again for each piece that is read, so nothing is read behind the line.
+    // The kernel computes the counters again for each piece that is read, so nothing after the line is read.
     loop {
         let read = file.read(&mut counters[len..]).ok()?;
         len += read;
@@ -459,7 +464,7 @@ fn read_oom_kills() -> Option<u64> {
     }
 }
 
-/// The name of a signal, as `kill -l` has it with its prefix.
+/// The name of a signal, as `kill -l` shows it, with the prefix `SIG`.
 pub(crate) fn signal_name(signal: i32) -> Option<&'static str> {
     const NAMES: [(Signal, &str); 18] = [
         (Signal::HUP, "SIGHUP"),
@@ -511,7 +516,7 @@ mod tests {
         assert!(child.has_its_id());
         child.signal_by_id(Signal::KILL);
         assert!(await_readable(child.pidfd(), None));
-        assert!(child.has_its_id(), "a zombie has it");
+        assert!(child.has_its_id(), "a zombie keeps its id");
         wait_by_id(child.pid, WaitOptions::empty()).expect("it is a child");
         assert!(!child.has_its_id());
     }

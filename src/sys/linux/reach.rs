@@ -1,6 +1,6 @@
-//! Keeps the descriptors of a worker out of the reach of its tasks. A task may close descriptors that are not its own:
-//! all from 3 on, or one of its own twice. Files that it opens later get the numbers that have become free, the lowest
-//! first. If those were a worker's, the worker would write into the task's file. So the worker's have high numbers.
+//! Gives the descriptors of a worker high numbers, so that its tasks do not close them by mistake. A task may close
+//! descriptors that are not its own: all from 3 on, or one of its own twice. Files that it opens later get the lowest
+//! free numbers. If a worker's descriptor had such a number, the worker would write into the task's file.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -10,12 +10,12 @@ use rustix::io::Errno;
 use super::call::errno_of;
 use super::limits::OwnLimit;
 
-/// Below this number, the system's table of descriptors is small.
+/// Up to this number, the system's table of descriptors is small.
 const END: u64 = 1024;
-/// How many numbers before that there are for the descriptors of a worker.
+/// How many numbers before that are used for the descriptors of a worker.
 const ROOM: u64 = 64;
 
-/// The same, under a high number if this process may have one.
+/// The same descriptor with a high number, if this process may have one.
 pub(crate) fn out_of_reach(fd: OwnedFd) -> OwnedFd {
     let limit = OwnLimit::OpenFiles.get();
     let first = limit.unwrap_or(END).min(END).saturating_sub(ROOM) as RawFd;
@@ -25,12 +25,12 @@ pub(crate) fn out_of_reach(fd: OwnedFd) -> OwnedFd {
     rustix::io::fcntl_dupfd_cloexec(&fd, first).unwrap_or(fd)
 }
 
-/// The failure for a descriptor that is closed, or is another one by now.
+/// The error for a descriptor that was closed, or whose number is another file's now.
 pub(crate) fn closed() -> io::Error {
     Errno::BADF.into()
 }
 
-/// Whether a failure says that a descriptor is closed, or is another one by now.
+/// Whether an error says that a descriptor was closed, or that its number is another file's now.
 pub(crate) fn is_closed(error: &io::Error) -> bool {
     let errno = errno_of(error);
     errno.is_some_and(|errno| [Errno::BADF, Errno::NOTSOCK].contains(&errno))

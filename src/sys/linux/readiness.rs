@@ -1,19 +1,19 @@
-//! Waits in a thread until a descriptor can be read or written. Nothing is read here: a woken thread tries, and may find
-//! that another one was quicker.
+//! Waits on a thread until a descriptor is readable or writable. Does not read: a woken thread tries to, and may find
+//! that another one was faster.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-/// What a descriptor is waited for.
+/// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     In,
     Out,
 }
 
-/// Waits in this thread until one of the two is ready, or until `end`. False if `end` has come.
+/// Waits on this thread until one of the two is ready, or until `end`. Returns false at `end`.
 pub(crate) fn wait_ready(
     fd: BorrowedFd<'_>,
     way: Direction,
@@ -37,12 +37,12 @@ pub(crate) fn wait_ready(
         match rustix::event::poll(&mut polled[..count], timeout.as_ref()) {
             Ok(1..) => return true,
             _ if left.is_some_and(|left| left.is_zero()) => return false,
-            _ => {} // Interrupted, or it is not time yet.
+            _ => {} // Interrupted, or `end` has not come.
         }
     }
 }
 
-/// What the system's older calls can wait for at once.
+/// The longest wait of the system's older calls.
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn timespec(duration: Duration) -> Timespec {

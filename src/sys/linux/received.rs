@@ -1,7 +1,8 @@
-//! Checks of received descriptors. Another process may send any file in place of the expected one: one that blocks its
+//! Checks received descriptors. Another process may send any file instead of the expected one: one that blocks its
 //! reader, one that others can shorten, or one with holes, whose memory the reader would have to pay for.
 //!
-//! Each check first asks something that no file system answers: one that a process serves (FUSE) may never answer.
+//! Each check starts with a call that no file system answers, because one that a process serves (FUSE) may never
+//! answer.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,14 +14,14 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use super::call::Call as _;
 use super::growing::file_memory;
 
-/// The kind of the file system of memory files with small pages. Those with huge pages may lack memory at any access.
+/// The kind of the file system of memory files with small pages. A file with huge pages may lack memory at any access.
 const SMALL_PAGES: u64 = 0x0102_1994;
 
 fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// A file in memory. Reading one never waits for another process.
+/// The seals of a file in memory. Reading such a file never waits for another process.
 fn seals_of(file: BorrowedFd<'_>) -> io::Result<SealFlags> {
     let seals = rustix::fs::fcntl_get_seals(file);
     let seals = seals.map_err(|_| invalid("the received file is not a file in memory"))?;
@@ -31,7 +32,7 @@ fn seals_of(file: BorrowedFd<'_>) -> io::Result<SealFlags> {
     Ok(seals)
 }
 
-/// Whether both are the same file in memory, however this process came by each.
+/// Whether both are the same file in memory, however this process received each.
 pub(crate) fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
     let file = |fd: BorrowedFd<'_>| {
         let found = rustix::fs::fstat(fd).ok()?;
@@ -41,8 +42,8 @@ pub(crate) fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
     one.is_some() && one == file(other.as_fd())
 }
 
-/// Checks that no process can shorten the file, so that no access to a mapping of it faults, and that it has `end`
-/// bytes.
+/// Checks that no process can shorten the file, so that no access to a mapping of it faults, and that it has at least
+/// `end` bytes.
 pub(super) fn check_mappable(file: impl AsFd, end: u64) -> io::Result<()> {
     let file = file.as_fd();
     if !seals_of(file)?.contains(SealFlags::SHRINK) {
@@ -64,8 +65,8 @@ fn check_len(file: BorrowedFd<'_>, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Checks that it is a file in memory whose first `len` bytes take memory already. (A process that has it can free that
-/// again. Then whatever accesses it takes this much anew, and no more.)
+/// Checks that it is a file in memory whose first `len` bytes have memory already. (A process that has it can free that
+/// memory again. An access then allocates at most this much again.)
 pub(crate) fn check_reserved(file: impl AsFd, len: u64) -> io::Result<()> {
     let file = file.as_fd();
     seals_of(file)?;
@@ -94,12 +95,12 @@ pub(crate) fn check_pipe(end: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Checks that it is a socket of the system's own, for whole messages.
+/// Checks that it is a local socket for whole messages.
 pub(crate) fn check_packets(socket: impl AsFd) -> io::Result<()> {
     check_socket(socket.as_fd(), SocketType::SEQPACKET)
 }
 
-/// Checks that it is a socket of the system's own, for bytes in any pieces.
+/// Checks that it is a local socket for a stream of bytes.
 pub(crate) fn check_stream(socket: impl AsFd) -> io::Result<()> {
     check_socket(socket.as_fd(), SocketType::STREAM)
 }
@@ -115,11 +116,11 @@ fn check_socket(socket: BorrowedFd<'_>, kind: SocketType) -> io::Result<()> {
     ))
 }
 
-/// Checks that it is an eventfd, or something else of the system's that has no file and blocks no writer.
+/// Checks that it is an eventfd, or another object of the kernel that has no file and blocks no writer.
 pub(crate) fn check_eventfd(fd: impl AsFd) -> io::Result<()> {
     let fd = fd.as_fd();
     let flags = rustix::fs::fcntl_getfl(fd).of_call("fcntl")?;
-    // Not `fstat`, which asks the file system.
+    // Not `fstat`, which queries the file system.
     let (how, what) = (AtFlags::EMPTY_PATH, StatxFlags::TYPE);
     let mode = match rustix::fs::statx(fd, "", how | AtFlags::STATX_DONT_SYNC, what) {
         Ok(found) => found.stx_mode.into(),

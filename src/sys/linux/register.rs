@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::readiness::{Direction, wait_ready};
 
-/// What owns a descriptor, and neither replaces nor closes it before it is dropped. Only this file implements it.
+/// An owner of a descriptor that neither replaces nor closes it before it is dropped. Only this file implements it.
 pub(crate) trait StableFd: AsRawFd + Debug + Send + Sync + 'static {}
 
 impl StableFd for PipeReader {}
@@ -21,15 +21,15 @@ impl StableFd for Arc<OwnedFd> {}
 impl StableFd for UnixStream {}
 impl StableFd for Arc<UnixStream> {}
 
-/// Whether it is ready now.
+/// Whether the descriptor is ready now.
 pub(crate) fn is_ready<T: StableFd>(fd: &T, way: Direction) -> bool {
     // SAFETY: a `StableFd` keeps its descriptor open while it lives.
     let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
     wait_ready(fd, way, None, Some(Instant::now()))
 }
 
-/// Registers it with the current runtime, for one direction. A failure returns it. The error has a code of the system
-/// if the system refused it, and none if the runtime has ended.
+/// Registers the descriptor with the current runtime, for one direction. A failure returns it. The error has a system
+/// error code if the system refused it, and none if the runtime has ended.
 ///
 /// # Panics
 /// Outside of a tokio runtime, or in one without an I/O driver.
@@ -43,7 +43,7 @@ pub(crate) fn register<T: StableFd>(fd: T, way: Direction) -> Result<AsyncFd<T>,
     registered.map_err(|error| error.into_parts())
 }
 
-/// Registers some descriptor with the current runtime, for an instant.
+/// Registers some descriptor with the current runtime, and removes it again.
 ///
 /// # Panics
 /// Outside of a tokio runtime, or in one without an I/O driver.

@@ -12,14 +12,14 @@ use rustix::io::Errno;
 use super::call::Call as _;
 use super::limits::check_length;
 
-/// From this size on, checks for enough memory before allocating any. If memory runs out during the
+/// For at least this size, checks that there is enough memory before any is allocated. If memory runs out during the
 /// allocation, the system may kill a process rather than return an error.
 const LARGE: u64 = 16 << 20;
 
-/// A signal that arrives in the middle of a step makes that step start again.
+/// The size of one step. A signal that arrives during a step makes it start again.
 const STEP: u64 = 64 << 20;
 
-/// Gives a file in memory its length, and gets the memory behind all of it.
+/// Sets the length of a file in memory, and allocates all of its memory.
 pub(super) fn reserve(file: impl AsFd, len: u64) -> io::Result<()> {
     if let Err(error) = check_length(len) {
         return Err(io::Error::new(io::ErrorKind::OutOfMemory, error));
@@ -34,7 +34,7 @@ pub(super) fn reserve(file: impl AsFd, len: u64) -> io::Result<()> {
     }
 }
 
-/// An error with the name of its call.
+/// The error has the name of its call.
 fn try_reserve(file: impl AsFd, len: u64) -> Result<(), (&'static str, Errno)> {
     if len >= LARGE && len > available(Path::new("/")) {
         return Err(("fallocate", Errno::NOMEM));
@@ -48,7 +48,7 @@ fn try_reserve(file: impl AsFd, len: u64) -> Result<(), (&'static str, Errno)> {
     Ok(())
 }
 
-/// How much memory, swap included, this process may still have, as far as the system under `root` tells.
+/// How much memory, including swap, this process may still allocate, according to the system under `root`.
 fn available(root: &Path) -> u64 {
     let system = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     let kib = |name| field(&system, name).map(|kib| kib.saturating_mul(1024));
@@ -66,7 +66,7 @@ fn available(root: &Path) -> u64 {
             _ => continue,
         };
         let top = root.join("sys/fs/cgroup").join(files.folder);
-        // In a container the path may be the one outside; then its own limit is at the top.
+        // In a container the path may be the one outside; its own limit is then at the top.
         for group in Path::new(path.trim_start_matches('/')).ancestors() {
             available = available.min(files.left(&top.join(group), swap));
         }
@@ -74,12 +74,12 @@ fn available(root: &Path) -> u64 {
     available
 }
 
-/// Where a control group says what memory it may use, and uses.
+/// The files in which a control group reports its limit and its use of memory.
 struct Files {
     folder: &'static str,
     limit: &'static str,
     used: &'static str,
-    /// What it uses for files on disk, which it can do without.
+    /// The memory for files on disk, which the group can free.
     cached: [&'static str; 2],
 }
 
@@ -98,7 +98,7 @@ const V2: Files = Files {
 };
 
 impl Files {
-    /// How much the group may still have. One without a limit may have all.
+    /// How much memory the group may still allocate. Unlimited without a limit.
     fn left(&self, group: &Path, swap: u64) -> u64 {
         let read = |name| fs::read_to_string(group.join(name)).unwrap_or_default();
         let number = |name| read(name).trim().parse::<u64>().ok();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_available_is_what_system_and_control_groups_have_left() {
+    fn available_memory_is_the_least_that_the_system_and_the_control_groups_have_left() {
         let memory = (
             "proc/meminfo",
             "MemTotal: 9000 kB\nMemAvailable: 4096 kB\nSwapFree: 1024 kB\n",

@@ -1,5 +1,5 @@
-//! A descriptor that a tokio runtime watches, for any number of tasks. Nothing is read here: a woken task tries, and may
-//! find that another one was quicker.
+//! A descriptor that a tokio runtime watches, for any number of tasks. Does not read: a woken task tries to, and may
+//! find that another one was faster.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -12,10 +12,10 @@ use super::call::Call as _;
 use super::identity::ProcessIdentity;
 use super::readiness::Direction;
 
-/// A descriptor that a runtime of tokio's watches.
+/// A descriptor that a tokio runtime watches.
 ///
-/// A process that was forked, by whomever, shares the runtime's epoll instance with its parent. If it removed a
-/// descriptor there, the parent's tasks would never wake. So it only closes its copy of the descriptor.
+/// A forked process shares the runtime's epoll instance with its parent. If it removed a descriptor there, the parent's
+/// tasks would never wake. So it only closes its copy of the descriptor.
 #[derive(Debug)]
 pub(crate) struct Readiness {
     fd: ManuallyDrop<AsyncFd<OwnedFd>>,
@@ -25,7 +25,7 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Watched by this runtime from now on.
+    /// Creates a descriptor that the current runtime watches from now on.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
@@ -34,8 +34,8 @@ impl Readiness {
             Direction::In => Interest::READABLE,
             Direction::Out => Interest::WRITABLE,
         };
-        // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace
-        // this one: the field is private, and nothing in this file changes it.
+        // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace this one: the field is private, and
+        // no code in this file changes it.
         let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
         let fd = watched.map_err(|error| error.into_parts().1);
         let fd = fd.of_call("epoll_ctl")?;
@@ -47,19 +47,18 @@ impl Readiness {
     }
 
     /// Whether a runtime of this process watches it.
-    pub(crate) fn is_ours(&self) -> bool {
+    fn is_ours(&self) -> bool {
         self.watcher == ProcessIdentity::own()
     }
 
-    /// Calls `look` whenever the descriptor is ready, until it returns something. An error if the runtime
-    /// has ended.
+    /// Calls `check` whenever the descriptor is ready, until it returns a value. Fails if the runtime has ended.
     ///
     /// # Cancel safety
-    /// Cancel safe: a value of `look` is returned at once.
-    pub(crate) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> io::Result<T> {
+    /// Cancel safe: a value of `check` is returned at once.
+    pub(crate) async fn until<T>(&self, mut check: impl FnMut() -> Option<T>) -> io::Result<T> {
         loop {
             let mut ready = self.fd.ready(self.interest).await?;
-            if let Some(found) = look() {
+            if let Some(found) = check() {
                 return Ok(found);
             }
             ready.clear_ready();

@@ -1,4 +1,4 @@
-//! Overwrites the environment that a fork has from its parent. To remove a variable only forgets where it lies.
+//! Overwrites the environment that a fork inherits from its parent. Removing a variable does not clear its memory.
 
 use std::ffi::{CStr, c_char};
 use std::ops::Range;
@@ -10,8 +10,8 @@ unsafe extern "C" {
     static mut environ: *const *const c_char;
 }
 
-/// Clears the environment of this process, which has one thread, and its memory: the variables where they lie now, and
-/// the block that the system shows as `/proc/self/environ`. What the program has copied elsewhere stays.
+/// Clears the environment of this process, which has one thread, and its memory: the variables at their current place,
+/// and the block that the system shows as `/proc/self/environ`. Copies that the program made elsewhere stay.
 pub(super) fn clear_environment() {
     for variable in variables() {
         overwrite(&variable);
@@ -23,7 +23,7 @@ pub(super) fn clear_environment() {
     unsafe { libc::clearenv() };
 }
 
-/// Where the variables lie.
+/// The memory of the variables.
 fn variables() -> Vec<Range<usize>> {
     let mut found = Vec::new();
     // SAFETY: there is no other thread that could change the environment.
@@ -32,21 +32,21 @@ fn variables() -> Vec<Range<usize>> {
         return found;
     }
     loop {
-        // SAFETY: a null pointer ends the array, and the one before it was none.
+        // SAFETY: a null pointer ends the array, and the one before was not null.
         let variable = unsafe { *at };
         if variable.is_null() {
             return found;
         }
-        // SAFETY: every other pointer of the array leads to a string that ends with NUL.
+        // SAFETY: every other pointer of the array points to a string that ends with NUL.
         let len = unsafe { CStr::from_ptr(variable) }.count_bytes();
         found.push(variable.addr()..variable.addr() + len);
         at = at.wrapping_add(1);
     }
 }
 
-/// Where the system has put the environment of this program when it was executed.
+/// Where the system stored the environment of this program when it was executed.
 fn environment_block() -> Option<Range<usize>> {
-    // The fields that begin after the name have the numbers from 3 on.
+    // The number of the field. The fields after the name have the numbers from 3 on.
     const START: usize = 50;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
@@ -56,8 +56,8 @@ fn environment_block() -> Option<Range<usize>> {
     (block.start > 0 && block.start <= block.end).then_some(block)
 }
 
-/// Fills memory with zeros. A program may have put a variable into memory that cannot be written: the system refuses
-/// that part, where a write of this process's own would end it.
+/// Fills memory with zeros. A program may have put a variable into memory that is not writable: the system refuses that
+/// part, whereas a write by this process would end it.
 fn overwrite(memory: &Range<usize>) {
     const ZEROS: [u8; 4096] = [0; 4096];
     let mut at = memory.start;
@@ -72,8 +72,7 @@ fn overwrite(memory: &Range<usize>) {
             iov_len: len,
         };
         let own = getpid().as_raw_nonzero().get();
-        // SAFETY: nothing refers to the variables but the environment, which the caller clears. The zeros are only
-        // read.
+        // SAFETY: only the environment refers to the variables, and the caller clears it. The zeros are only read.
         unsafe { libc::process_vm_writev(own, &raw const zeros, 1, &raw const target, 1, 0) };
         at += len;
     }

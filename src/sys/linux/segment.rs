@@ -1,7 +1,7 @@
 //! Memory files with a name, for processes that have no other way to reach each other's memory.
 //!
-//! A segment lives as long as it has an owner. A process that has it open or mapped holds a shared `flock` on
-//! it. The kernel releases that lock with the last descriptor and mapping, by a drop or by death. Everything
+//! A segment lives as long as it has an owner. A process that has it open or mapped holds a shared `flock` on it. The
+//! kernel releases that lock with the last descriptor and mapping, by a drop or by the death of the process. Everything
 //! else follows from one rule:
 //!
 //! > A process that gets the exclusive lock of a segment has found it without owners, and removes its name.
@@ -21,12 +21,12 @@
 //! - Only the holder of the exclusive lock of a file removes that file's name. Meanwhile no other process
 //!   removes the name, so it cannot have become another file's name.
 //!
-//! - `create` waits while another process removes the name. Otherwise it could report a name that no longer
-//!   exists. A removal takes no time, but its process may have been stopped, so the wait is limited. To learn
-//!   whether the lock that it sees is an owner's, `create` takes a shared one for a moment. It also gets that
-//!   one if the other process has just removed the name, which then has no file or another one, or was killed
-//!   before it did. So the name must still be this file's, and `create` looks twice. If the last owner leaves
-//!   at that moment, it takes `create` for an owner. So `create` applies the rule, too, when it is done.
+//! - `create` waits while another process removes the name. Otherwise it could report a name that no longer exists. A
+//!   removal takes almost no time, but its process may have been stopped, so the wait is limited. To find out whether
+//!   the lock that it sees is an owner's, `create` takes a shared one for a moment. This also succeeds if the other
+//!   process has just removed the name, which then has no file or another one, or if it was killed before. So the name
+//!   must still be this file's, and `create` checks twice. If the last owner leaves right then, it takes `create` for
+//!   an owner. So `create` also applies the rule when it is done.
 
 use std::fs;
 use std::io;
@@ -45,15 +45,15 @@ use super::sweep::Sweep;
 /// Where the system keeps files in memory.
 const FOLDER: &str = "/dev/shm";
 
-/// The longest name. With its prefix, it still is the name of a file.
+/// The longest name. With its prefix, it is still a valid name of a file.
 const LONGEST: usize = 200;
 
-/// The longest wait for another process that removes a name, and the pause between two looks.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest wait for another process that removes a name, and the pause between two checks.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// The name of a segment, or of none. Dropping it removes the segment if that has no owner. So drop it
-/// after descriptor and mapping.
+/// The name of a segment, or of none. Dropping it removes the segment if the segment has no owner. So drop it after
+/// descriptor and mapping.
 #[derive(Debug)]
 pub(crate) struct SegmentName {
     path: String,
@@ -66,7 +66,7 @@ impl Drop for SegmentName {
 }
 
 impl SegmentName {
-    /// Users do not share their names, and other programs have others.
+    /// Each user has separate names, and other programs use other prefixes.
     pub(crate) fn new(name: &str) -> io::Result<Self> {
         let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > LONGEST || !name.chars().all(fits) {
@@ -86,7 +86,7 @@ impl SegmentName {
     /// A new segment, all zeros.
     pub(crate) fn create(&self, len: u64) -> io::Result<OwnedFd> {
         clear_some();
-        self.vacate()?; // Before memory is allocated for nothing.
+        self.vacate()?; // Before memory is allocated needlessly.
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::open(FOLDER, flags, Mode::RUSR | Mode::WUSR);
         let file = above_standard_streams(file.map_err(|error| without_folder("open", error))?)?;
@@ -122,21 +122,21 @@ impl SegmentName {
         let (file, stat) = self.remove_unowned()?.ok_or_else(missing)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) if self.is_of(&stat)? => Ok((file, stat.st_size.unsigned_abs())),
-            Ok(()) | Err(Errno::WOULDBLOCK) => Err(missing()), // It is being removed, or was.
+            Ok(()) | Err(Errno::WOULDBLOCK) => Err(missing()), // The segment is being removed, or was.
             Err(error) => Err(error).of_call("flock"),
         }
     }
 
-    /// Frees the name. An error if a segment with an owner has it.
+    /// Frees the name. Fails if a segment with an owner has it.
     fn vacate(&self) -> io::Result<()> {
         let (begun, mut times_owned) = (Instant::now(), 0);
         while let Some((file, stat)) = self.remove_unowned()? {
             if self.is_owned(&file, &stat)? {
                 times_owned += 1;
             } else {
-                std::thread::sleep(PAUSE); // It is being removed.
+                std::thread::sleep(PAUSE); // The segment is being removed.
             }
-            if times_owned == 2 || begun.elapsed() > PATIENCE {
+            if times_owned == 2 || begun.elapsed() > LONGEST_WAIT {
                 return Err(io::Error::new(
                     io::ErrorKind::AlreadyExists,
                     format!(
@@ -149,13 +149,13 @@ impl SegmentName {
         Ok(())
     }
 
-    /// Whether the holder of a lock of the file that had this name is an owner, as far as can be seen.
+    /// Whether the holder of a lock of the file that had this name is an owner, as far as can be determined.
     fn is_owned(&self, file: &OwnedFd, stat: &Stat) -> io::Result<bool> {
         let shared = rustix::fs::flock(file, FlockOperation::NonBlockingLockShared);
         Ok(shared.is_ok() && self.is_of(stat)?)
     }
 
-    /// The file with this name, after removing the name if the file has no owner.
+    /// The file with this name. If the file has no owner, its name is removed.
     fn remove_unowned(&self) -> io::Result<Option<(OwnedFd, Stat)>> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(&self.path, flags, Mode::empty()) {
@@ -165,7 +165,7 @@ impl SegmentName {
         let stat = rustix::fs::fstat(&file).of_call("fstat")?;
         let ours = stat.st_uid == rustix::process::geteuid().as_raw();
         if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            // Any user may put a file there.
+            // Any user may create a file there.
             let text = format!(
                 "{} is not shared memory of this user; choose another name",
                 self.path
@@ -182,7 +182,7 @@ impl SegmentName {
         Ok(None)
     }
 
-    /// Whether it is this file that has the name now.
+    /// Whether the name now belongs to this file.
     fn is_of(&self, file: &Stat) -> io::Result<bool> {
         match rustix::fs::lstat(&self.path) {
             Ok(named) => Ok((named.st_dev, named.st_ino) == (file.st_dev, file.st_ino)),
@@ -192,7 +192,7 @@ impl SegmentName {
     }
 }
 
-/// Why there is no new file in the folder.
+/// Why no new file can be created in the folder.
 fn without_folder(call: &'static str, error: Errno) -> io::Error {
     let named = named(call, error.into());
     match error {
@@ -233,7 +233,7 @@ fn clear(names: Vec<String>) {
 /// Removes segments of this user that have no owner, as many as [`Sweep`] finds.
 fn clear_some() {
     static SWEEP: Mutex<Sweep> = Mutex::new(Sweep::new());
-    // Another thread lists the names. Or it did when this process was forked, and never releases the lock.
+    // Another thread lists the names, or did when this process was forked, and never releases the lock.
     let names = SWEEP.try_lock().map(|mut sweep| sweep.next(names));
     clear(names.unwrap_or_default());
 }
@@ -254,7 +254,7 @@ mod tests {
         let found = name.remove_unowned().expect("it can be looked at");
         let (file, stat) = found.expect("it has an owner");
         assert!(name.is_owned(&file, &stat).expect("it can be looked at"));
-        // As if that lock were a remover's.
+        // Treats that lock as a remover's.
         rustix::fs::unlink(&name.path).expect("it is there");
         drop(owner);
         assert!(!name.is_owned(&file, &stat).expect("it can be looked at"));

@@ -1,4 +1,4 @@
-//! Bytes over a socket, with descriptors beside them, or over a pipe.
+//! Transfers bytes over a socket, with descriptors, or over a pipe.
 
 use std::io::{self, PipeReader};
 use std::mem::MaybeUninit;
@@ -21,7 +21,7 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     both_above_standard_streams(pair.of_call("socketpair")?)
 }
 
-/// As much as a pipe for outcomes is to hold: a few times what a worker gathers.
+/// The size of a pipe for outcomes: a few times what a worker collects.
 const PIPE: usize = 256 * 1024;
 
 /// A pipe for outcomes: an end to read from, which never blocks, and one to write to.
@@ -33,29 +33,29 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
     Ok((reader, writer))
 }
 
-/// Makes reading from a pipe fail rather than block. The other end stays as it is.
+/// Makes reading from a pipe fail rather than block. The other end is not affected.
 pub(crate) fn never_wait(pipe: &PipeReader) -> io::Result<()> {
     rustix::io::ioctl_fionbio(pipe, true).of_call("ioctl")
 }
 
-/// Whether a failure of a socket says that its other end was closed.
+/// Whether an error of a socket says that its other end was closed.
 pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }
 
-/// Reads available bytes from a descriptor that does not block, to the end of `buffer`, as many as it has room for.
+/// Appends available bytes of a descriptor that does not block to `buffer`, as many as it has room for.
 pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
     let read = rustix::io::retry_on_intr(|| {
         let (read, _) = rustix::io::read(from, buffer.spare_capacity_mut())?;
         Ok(read.len())
     });
     let read = read.of_io("read")?;
-    // SAFETY: `read` bytes behind the old length have just been written.
+    // SAFETY: `read` bytes after the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + read) }
     Ok(read)
 }
 
-/// As `read_onto`. The buffer has room for `most` bytes more.
+/// As `read_onto`, after making room for `most` bytes.
 pub(crate) fn read_more(
     from: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,
@@ -66,12 +66,12 @@ pub(crate) fn read_more(
         Ok(read.len())
     });
     let read = read.of_io("read")?;
-    // SAFETY: `read` bytes behind the old length have just been written.
+    // SAFETY: `read` bytes after the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + read) }
     Ok(read)
 }
 
-/// As `read_more`, from a socket, and never blocks: see `send_with_fds`.
+/// As `read_more`, from a socket. Never blocks: see `send_with_fds`.
 pub(crate) fn receive_more(
     from: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,
@@ -83,17 +83,17 @@ pub(crate) fn receive_more(
         Ok(len)
     });
     let received = received.of_io("recvfrom")?;
-    // SAFETY: `received` bytes behind the old length have just been written.
+    // SAFETY: `received` bytes after the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + received) }
     Ok(received)
 }
 
-/// Says that nothing more will be sent, by no copy of this end of a socket.
+/// Ends sending for all copies of this end of a socket.
 pub(crate) fn end_sending(socket: BorrowedFd<'_>) {
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write); // The other end may be closed.
 }
 
-/// How many bytes there are to be read.
+/// How many bytes can be read.
 pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
     let waiting = rustix::io::ioctl_fionread(from).unwrap_or(0);
     usize::try_from(waiting).unwrap_or(usize::MAX)
@@ -102,8 +102,8 @@ pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
 /// The most descriptors that travel together (the kernel's `SCM_MAX_FD`).
 pub(crate) const MOST_FDS: usize = 253;
 
-/// Sends bytes with descriptors beside them. If the other end is closed, that is an error and no signal. Never blocks:
-/// whether the socket does is a property that every process with this end can change.
+/// Sends bytes with descriptors. If the other end is closed, this fails and raises no signal. Never blocks, whatever
+/// the socket's own flag, which every process with this end can change.
 pub(crate) fn send_with_fds(
     socket: BorrowedFd<'_>,
     bytes: &[io::IoSlice<'_>],
@@ -129,7 +129,7 @@ fn send_by(
 ) -> io::Result<usize> {
     let flags = flags | SendFlags::NOSIGNAL;
     if let ([bytes], []) = (bytes, fds) {
-        // The system has less to look at.
+        // With fewer arguments, the system has less to check.
         return rustix::net::send(socket, bytes, flags).of_io("sendto");
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
@@ -140,14 +140,15 @@ fn send_by(
     rustix::net::sendmsg(socket, bytes, &mut control, flags).of_io("sendmsg")
 }
 
-/// Receives bytes. The system closes descriptors beside them. Never blocks.
+/// Receives bytes. The system closes descriptors that come with them. Never blocks.
 pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
     let flags = RecvFlags::DONTWAIT;
     let received = rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *bytes, flags));
     received.map(|(len, _)| len).of_io("recvfrom")
 }
 
-/// Receives bytes, and the descriptor beside them, if there is one. Further ones are closed. Never blocks.
+/// Receives bytes, and the descriptor that comes with them, if there is one. Further descriptors are closed. Never
+/// blocks.
 pub(crate) fn receive_with_fd(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
@@ -161,13 +162,13 @@ pub(crate) fn receive_with_fd(
 /// What was received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
-    /// How many bytes.
+    /// The number of bytes.
     pub(crate) len: usize,
-    /// There were more descriptors than this process may open. It is not known which ones are missing.
+    /// Whether there were more descriptors than this process may open. It is unknown which ones are missing.
     pub(crate) is_short: bool,
 }
 
-/// The same above the numbers of the standard streams, if this process may have another number.
+/// The same descriptor with a number above those of the standard streams, if this process may have another number.
 pub(super) fn raised(fd: OwnedFd) -> OwnedFd {
     match fd.as_raw_fd() {
         0..=2 => own_descriptor(&fd).unwrap_or(fd),
@@ -175,7 +176,7 @@ pub(super) fn raised(fd: OwnedFd) -> OwnedFd {
     }
 }
 
-/// Receives bytes, and the descriptors beside them. Never blocks: see `send_with_fds`.
+/// Receives bytes and the descriptors that come with them. Never blocks: see `send_with_fds`.
 pub(crate) fn receive_with_fds(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],

@@ -1,5 +1,5 @@
-//! What a process does to itself before any user code runs: it takes the socket away from stdin,
-//! drops what it inherited by mistake, and leaves signals as Rust programs have them.
+//! What a child process does before any user code runs: it moves the socket away from stdin, closes what it inherited
+//! by mistake, and sets up signals as Rust programs have them.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::io;
@@ -20,11 +20,11 @@ use super::scrub::clear_environment;
 use super::signal::{note_parent, reset_signals, settle_signals};
 
 /// Makes this process a child of the crate's if its environment has `marker`, and returns the marker's value. Removes
-/// the marker, denies its memory to other processes, moves the socket from stdin to a descriptor of its own, and
+/// the marker, denies other processes access to its memory, moves the socket from stdin to a descriptor of its own, and
 /// empties stdin. Closes all other descriptors that came through exec, except stdout and stderr.
 ///
-/// `is_late` means that the program has begun, so its threads may do anything. Otherwise a library started the other
-/// threads before `main`.
+/// `is_late` means that the program has started, so its threads may do anything. Otherwise any other threads are of a
+/// library that started them before `main`.
 pub(crate) fn become_child(
     marker: &str,
     is_late: bool,
@@ -39,14 +39,14 @@ fn is_main_thread() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
-/// Whether a worker that comes here would be refused: this program calls `init` too late. A worker runs the same program
-/// up to the same call.
+/// Whether a worker that reaches this call would be refused, because this program calls `init` too late. A worker runs
+/// the same program up to the same call.
 pub(crate) fn init_is_late(in_runtime: bool) -> bool {
     (in_runtime || !is_main_thread()) && other_threads().is_ok_and(|others| !others.is_empty())
 }
 
 fn prepare(marker: &str, is_late: bool) -> io::Result<UnixStream> {
-    settle_signals(); // First: even an error could not be printed everywhere.
+    settle_signals(); // First: until then, even printing an error may fail.
     let others = other_threads()?;
     if !others.is_empty() && (is_late || !is_main_thread()) {
         return Err(io::Error::other(format!(
@@ -65,7 +65,7 @@ fn prepare(marker: &str, is_late: bool) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// Settles the streams, signals, environment and folder of a fork server that was forked, not executed.
+/// Sets up the streams, signals, environment and folder of a fork server that was forked, not executed.
 pub(crate) fn settle_forked(
     clear: bool,
     variables: &[(OsString, OsString)],
@@ -87,7 +87,7 @@ pub(crate) fn settle_forked(
     folder.of_call("chdir")
 }
 
-/// Changes the environment of a process that was forked, and has one thread.
+/// Changes the environment of a process that was forked and has one thread.
 pub(crate) fn change_variables(
     removed: impl Iterator<Item = impl AsRef<OsStr>>,
     set: impl Iterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
@@ -114,12 +114,12 @@ pub(crate) fn change_variables(
     Ok(())
 }
 
-/// Whether a variable can have that name. An environment may still have others.
+/// Whether this can be the name of a variable. An environment may contain other names.
 pub(crate) fn is_variable(name: &OsStr) -> bool {
     !name.is_empty() && !name.as_bytes().iter().any(|byte| b"=\0".contains(byte))
 }
 
-/// From here on stdin is empty.
+/// Makes stdin empty.
 fn empty_stdin() -> io::Result<()> {
     rustix::stdio::dup2_stdin(empty_input()?).of_call("dup2")
 }
@@ -139,7 +139,7 @@ fn close_inherited() -> io::Result<()> {
         }
     }
     for fd in inherited {
-        // SAFETY: it came through exec, and nothing in this process uses it: the program is still in the
+        // SAFETY: the descriptor came through exec, and no code in this process uses it: the program is still in the
         // first line of `main`, or before it.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
@@ -151,7 +151,7 @@ fn parse_fd(name: &CStr) -> Option<RawFd> {
 }
 
 fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the descriptor was just listed as open, and this only reads its flags. If a thread from before `main`
-    // has closed it since, that fails.
+    // SAFETY: the descriptor was just listed as open, and this only reads its flags. If a thread from before `main` has
+    // closed it since then, the read fails.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

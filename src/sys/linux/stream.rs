@@ -1,5 +1,5 @@
-//! Writing to a stream that other processes share, such as stderr. It may be a full pipe or a slow terminal, and
-//! nothing here sets it to non-blocking: the flag would affect those processes.
+//! Writes to a stream that other processes share, such as stderr. The stream may be a full pipe or a slow terminal. No
+//! function here makes it non-blocking, because the flag would affect those processes.
 
 use std::io::{self, IoSlice, IsTerminal as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
@@ -9,21 +9,21 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::SendFlags;
 
-/// The most bytes that a pipe takes as one piece, so that no other writer splits it.
+/// The most bytes that a pipe accepts as one piece, so that no other writer splits them.
 pub(crate) const WHOLE: usize = 4096;
-/// The most bytes for a terminal that is only known to have room for some.
+/// The most bytes to write to a terminal of which only some room is known.
 const LITTLE: usize = 256;
 
-/// Writes as many bytes as the stream accepts at once: at most [`WHOLE`]. Fails with `WouldBlock` if it accepts
+/// Writes as many bytes as the stream accepts without a wait: at most [`WHOLE`]. Fails with `WouldBlock` if it accepts
 /// none.
 pub(crate) fn write_now(to: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let (to, bytes) = (to.as_fd(), &bytes[..bytes.len().min(WHOLE)]);
-    let here = u64::MAX; // Not at an offset.
+    let here = u64::MAX; // The current position, not an offset.
     let written = rustix::io::retry_on_intr(|| {
         rustix::io::pwritev2(to, &[IoSlice::new(bytes)], here, ReadWriteFlags::NOWAIT)
     });
     match written {
-        // Terminals and most files cannot do that, nor can pipes before Linux 6.4.
+        // Terminals and most files do not support this, nor do pipes before Linux 6.4.
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
             Ok(write_by_kind(to, bytes)?)
         }
@@ -41,12 +41,12 @@ fn write_by_kind(to: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> 
         FileType::CharacterDevice if to.is_terminal() => {
             write_by_own_description(to, bytes, LITTLE)
         }
-        _ => write(to, bytes), // A file waits for its disk at most.
+        _ => write(to, bytes), // A file waits only for its disk.
     }
 }
 
-/// Opens the same pipe or terminal once more, without blocking. A process may lack the right to do that: then it
-/// writes a `little`, if there is room.
+/// Opens the same pipe or terminal once more, without blocking. If this process lacks the right to do that, it writes a
+/// `little`, if there is room.
 fn write_by_own_description(
     to: BorrowedFd<'_>,
     bytes: &[u8],
@@ -57,7 +57,7 @@ fn write_by_own_description(
     let write = |to, bytes| rustix::io::retry_on_intr(|| rustix::io::write(to, bytes));
     match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(own) => write(own.as_fd(), bytes),
-        // Another process may take the room before this one does. Nothing better is possible here.
+        // Another process may use the room first. There is no better way here.
         Err(_) if is_writable(to, Some(&Timespec::default()))? => {
             write(to, &bytes[..bytes.len().min(little)])
         }
@@ -91,7 +91,7 @@ mod tests {
 
     type WriteNow = fn(BorrowedFd<'_>, &[u8]) -> io::Result<usize>;
 
-    /// By the flag of the system call, without it, and without a description of its own.
+    /// The three ways: by the flag of the system call, by an open file description of its own, and by neither.
     const WAYS: [WriteNow; 3] = [
         |to, bytes| write_now(&to, bytes),
         |to, bytes| Ok(write_by_kind(to, bytes)?),

@@ -1,14 +1,14 @@
-//! Which names are checked for owners when a segment is created. To check them all takes some 10 µs each, so a program
-//! that creates thousands would spend its time on names that it checked a moment ago.
+//! Selects the names that are checked for owners when a segment is created. Each check takes some 10 µs, so a program
+//! that creates thousands of segments would spend its time on names that it checked a moment ago.
 //!
-//! The first creation of a process checks all names, so a program that starts again after a crash finds the memory of
-//! its past freed. Each later one checks the next [`SHARE`] of a list, and reads a new list after the last. So the cost
-//! of a creation does not grow with the number of names. With up to `SHARE` names, each creation still checks them all.
+//! The first creation of a process checks all names, so a program that starts again after a crash frees the memory that
+//! it left. Each later one checks the next [`SHARE`] of a list, and reads a new list after the last. So the cost of a
+//! creation does not grow with the number of names. With up to `SHARE` names, each creation still checks all of them.
 
 /// The number of names that a creation checks.
 const SHARE: usize = 8;
 
-/// The names that are still to be checked.
+/// The names that remain to be checked.
 #[derive(Debug)]
 pub(super) struct Sweep {
     unchecked: Vec<String>,
@@ -23,7 +23,7 @@ impl Sweep {
         }
     }
 
-    /// The names to check now. `list` returns all names there are.
+    /// The names to check now. `list` returns all existing names.
     pub(super) fn next(&mut self, list: impl FnOnce() -> Vec<String>) -> Vec<String> {
         if std::mem::take(&mut self.is_first) {
             return list();

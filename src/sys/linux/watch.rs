@@ -1,4 +1,4 @@
-//! Waiting for another process: for its end, or for what it sends.
+//! Waits for another process: for its end, or for input from it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,13 +14,13 @@ use super::handles::pipe_from_child;
 use super::process::{kill_own_group, pidfd_of};
 use super::reach::out_of_reach;
 
-/// How long a thread that watches the parent may not notice that its bell was closed.
-const DEAF: Timespec = Timespec {
+/// The longest poll of the thread that watches the parent. It does not wake if the bell is closed.
+const POLL_LIMIT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 250_000_000,
 };
-/// The interval at which a process without any descriptor looks for its parent.
-const LOOK: Duration = Duration::from_millis(200);
+/// The interval at which a process without any descriptor checks for its parent.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The process that started this one.
 pub(crate) fn parent() -> Option<OwnedFd> {
@@ -28,8 +28,8 @@ pub(crate) fn parent() -> Option<OwnedFd> {
     pidfd_of(parent).ok()
 }
 
-/// Waits until one of the descriptors can be read, has hung up, or stands for a process that has
-/// ended. Says which.
+/// Waits until one of the descriptors is readable, has hung up, or belongs to a process that has ended. Returns which
+/// one.
 pub(crate) fn wait_readable<'a>(
     watched: impl Iterator<Item = BorrowedFd<'a>>,
 ) -> io::Result<Vec<bool>> {
@@ -43,19 +43,19 @@ pub(crate) fn wait_readable<'a>(
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
-/// Two ends: the second one [hangs up](await_input) when the first one is closed, in every process that has it.
+/// Two ends: the second one [hangs up](await_input) when the first one is closed in every process that has it.
 pub(crate) fn lifeline() -> io::Result<(OwnedFd, OwnedFd)> {
     let (watched, kept) = pipe_from_child()?;
     Ok((kept, watched.into()))
 }
 
-/// Waits until `input` can be read or was closed, or one of the `watched` has hung up or was closed. Says which of the
-/// latter, or none if the system does not let this process wait.
+/// Waits until `input` is readable or was closed, or one of the `watched` has hung up or was closed. Returns which of
+/// the latter, or none if the system does not allow this process to wait.
 pub(crate) fn await_input<'a>(
     input: impl AsFd,
     watched: impl Iterator<Item = BorrowedFd<'a>>,
 ) -> Vec<bool> {
-    let hang_up = PollFlags::empty(); // It is always reported.
+    let hang_up = PollFlags::empty(); // A hang-up is always reported.
     let watched = watched.map(|fd| PollFd::from_borrowed_fd(fd, hang_up));
     let input = PollFd::new(&input, PollFlags::IN | PollFlags::RDHUP);
     let mut polled: Vec<_> = std::iter::once(input).chain(watched).collect();
@@ -66,8 +66,8 @@ pub(crate) fn await_input<'a>(
         .collect()
 }
 
-/// Runs `work`. If the parent ends meanwhile, ends this process and the processes that it started. `work`
-/// must not panic. The watching thread ends with `work`.
+/// Runs `work`. If the parent ends meanwhile, ends this process and the processes that it started. `work` must not
+/// panic. The watching thread ends with `work`.
 pub(crate) fn watched<R>(
     socket: &UnixStream,
     parent: Option<&OwnedFd>,
@@ -79,10 +79,10 @@ pub(crate) fn watched<R>(
         let watch = || {
             while !is_done.load(Ordering::Acquire) {
                 let mut watched = ends_of_parent(&bell, socket, parent);
-                match rustix::event::poll(&mut watched, Some(&DEAF)) {
+                match rustix::event::poll(&mut watched, Some(&POLL_LIMIT)) {
                     Ok(0) | Err(rustix::io::Errno::INTR) => {}
                     Ok(_) if has_ended(&watched) => kill_own_group(),
-                    _ => return, // It is done, or it has closed what is watched.
+                    _ => return, // The work is done, or has closed a watched descriptor.
                 }
             }
         };
@@ -97,12 +97,12 @@ pub(crate) fn watched<R>(
     });
     let (outcome, rang) = outcome?;
     if !rang {
-        std::mem::forget(bell); // The work has closed it. It may be the number of another descriptor by now.
+        std::mem::forget(bell); // The work has closed it. Its number may be another descriptor's now.
     }
     Ok(outcome)
 }
 
-/// Ends this process, and what is in its process group, as soon as the parent has ended.
+/// Makes this process and its process group end as soon as the parent has ended.
 pub(crate) fn end_with(parent: OwnedFd) -> io::Result<()> {
     let watch = move || {
         await_readable(&parent, None);
@@ -113,9 +113,8 @@ pub(crate) fn end_with(parent: OwnedFd) -> io::Result<()> {
     started.map(drop).of_call("pthread_create")
 }
 
-/// Waits until the parent has closed its end of `socket`, or has died: a child that the parent forked
-/// without exec could still hold that end. Meanwhile, once `bell` has rung, calls `tick` at the given pace
-/// until it returns false.
+/// Waits until the parent has closed its end of `socket`, or has died: a child that the parent forked without exec
+/// could still hold that end. Meanwhile, once `bell` has rung, calls `tick` at the given pace until it returns false.
 pub(crate) fn wait_for_parents_end(
     socket: &impl AsFd,
     parent: Option<&OwnedFd>,
@@ -141,13 +140,13 @@ pub(crate) fn wait_for_parents_end(
     }
 }
 
-/// A bell, and what says that the parent has ended.
+/// The descriptors to poll: the bell, and those that show the parent's end.
 fn ends_of_parent<'a>(
     bell: &'a WakeFd,
     socket: &'a impl AsFd,
     parent: Option<&'a OwnedFd>,
 ) -> [PollFd<'a>; 3] {
-    // Without a vector: for the first one that a thread makes, the allocator makes it a heap.
+    // No vector: the allocator would create a heap for this thread's first one.
     [
         PollFd::new(&bell.0, PollFlags::IN),
         PollFd::new(socket, PollFlags::RDHUP),
@@ -158,23 +157,23 @@ fn ends_of_parent<'a>(
     ]
 }
 
-/// Whether the parent has ended, as far as these say.
+/// Whether the parent has ended, according to these.
 fn has_ended(watched: &[PollFd<'_>; 3]) -> bool {
     let mut ends = watched[1..].iter();
     ends.any(|fd| !fd.revents().is_empty() && !is_closed(fd))
 }
 
-/// A task has closed the descriptor.
+/// Whether a task has closed the descriptor.
 fn is_closed(fd: &PollFd<'_>) -> bool {
     fd.revents().contains(PollFlags::NVAL)
 }
 
-/// Waits for the parent's end, or that of the process that forked this one, without any descriptor: then
-/// this process gets another parent.
+/// Waits for the end of the parent, or of the process that forked this one, without any descriptor: this process then
+/// gets another parent.
 fn wait_for_another_parent() -> io::Result<()> {
     let parent = rustix::process::getppid();
     while rustix::process::getppid() == parent {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(CHECK_INTERVAL);
     }
     Ok(())
 }
@@ -196,11 +195,11 @@ impl WakeFd {
 
     /// Returns false if it was closed.
     pub(crate) fn ring(&self) -> bool {
-        // A counter that is full rings already.
+        // If the counter is full, the bell already rings.
         rustix::io::write(&self.0, &1_u64.to_ne_bytes()) != Err(rustix::io::Errno::BADF)
     }
 
-    /// Stops the ringing. Says whether it rang.
+    /// Stops the ringing. Returns whether it rang.
     fn clear(&self) -> bool {
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }

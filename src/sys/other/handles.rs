@@ -1,4 +1,4 @@
-//! Descriptors, and what reads and writes by them. None can be opened here.
+//! Descriptors and the types that read and write by them. None can be opened on this platform.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -31,7 +31,7 @@ pub(crate) fn out_of_reach(fd: OwnedFd) -> OwnedFd {
     fd
 }
 
-/// Stands for whatever has a descriptor on Linux. Nothing can be done with it.
+/// Replaces a borrowed descriptor. It has no methods.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BorrowedFd<'a>(PhantomData<&'a ()>);
 
@@ -41,14 +41,14 @@ impl BorrowedFd<'_> {
     }
 }
 
-/// What has a descriptor on Linux.
+/// A type that has a descriptor on Linux.
 pub(crate) trait AsFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         BorrowedFd(PhantomData)
     }
 }
 
-/// What has a descriptor with a number on Linux.
+/// A type that has a descriptor with a number on Linux.
 pub(crate) trait AsRawFd {
     fn as_raw_fd(&self) -> RawFd {
         -1
@@ -135,7 +135,7 @@ impl Write for &Socket {
     }
 }
 
-/// What has a descriptor that a runtime watches.
+/// A descriptor that a runtime watches.
 #[derive(Debug)]
 pub(crate) struct AsyncFd<T>(Infallible, PhantomData<T>);
 
@@ -157,7 +157,7 @@ impl<T> AsyncFd<T> {
     }
 }
 
-/// A descriptor is ready.
+/// The event that a descriptor is ready.
 #[derive(Debug)]
 pub(crate) struct Ready(Infallible);
 

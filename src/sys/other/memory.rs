@@ -91,10 +91,7 @@ impl SharedMapping {
         match self.0 {}
     }
 
-    #[expect(
-        unsafe_code,
-        reason = "the name has a promise to keep where there is memory"
-    )]
+    #[expect(unsafe_code, reason = "on Linux the caller must keep a promise")]
     pub(crate) unsafe fn lend<T: Pod, G>(&self, _: usize, _: usize, _: G) -> Lent<'_, T, G> {
         match self.0 {}
     }
@@ -223,12 +220,12 @@ pub(crate) fn file_memory(_: impl AsFd) -> io::Result<u64> {
     Err(unsupported())
 }
 
-/// Makes a buffer large enough for `len` bytes in all, or says that there is no memory for it.
+/// Makes a buffer large enough for `len` bytes in all. Fails if there is no memory for it.
 pub(crate) fn enlarge(buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
     Ok(buffer.try_reserve_exact(len.saturating_sub(buffer.len()))?)
 }
 
-/// No thread waits at memory that processes share, for there is none.
+/// There is no memory that processes share, so no thread waits at it.
 pub(crate) fn wait_at(_: &AtomicU32, _: u32) {
     std::thread::yield_now();
 }

@@ -1,9 +1,9 @@
-//! For every target except Linux: no worker processes, and no objects that processes share. The names are
-//! those of `linux`, with the same signatures.
+//! For every target except Linux: no worker processes, and no objects that processes share. The names are those of
+//! `linux`, with the same signatures.
 //!
-//! Functions that need the system return the error of [`unsupported`]. A type that only they could create
-//! has no values, so its methods need no body and cannot be wrong. The rest is the same everywhere, and
-//! works: the clock, the names of limits, what the standard library does.
+//! Functions that need the system return the error of [`unsupported`]. A type that only they could create has no
+//! values, so its methods need no body. The other functions work everywhere: the clock, the names of limits, and the
+//! standard library's features.
 
 mod handles;
 mod local;

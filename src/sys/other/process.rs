@@ -1,4 +1,4 @@
-//! Other processes, which cannot be started here, and what is known about this one.
+//! Other processes, which cannot be started on this platform, and facts about this one.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -74,7 +74,7 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
-    /// Whether anything is known.
+    /// Whether the exit code or the signal is known.
     pub(crate) fn is_known(&self) -> bool {
         self.code.is_some() || self.signal.is_some()
     }
@@ -117,10 +117,7 @@ pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
     Err(unsupported())
 }
 
-#[expect(
-    unsafe_code,
-    reason = "the name has a promise to keep where there are forks"
-)]
+#[expect(unsafe_code, reason = "on Linux the caller must keep a promise")]
 pub(crate) unsafe fn abandon(_: &[RawFd]) {}
 
 pub(crate) fn exit_forked(code: i32) -> ! {
@@ -186,7 +183,7 @@ impl ProcessIdentity {
         self.0 as u32
     }
 
-    /// It cannot be found out, so it counts as running.
+    /// The platform does not report it, so the process counts as running.
     pub(crate) fn has_ended(self) -> bool {
         false
     }
@@ -201,7 +198,7 @@ pub(crate) fn home() -> u64 {
     1
 }
 
-/// No function can be called in another process, so none has a number.
+/// No function can be called in another process, so none has an offset.
 pub(crate) fn in_executable(_: usize) -> bool {
     false
 }
@@ -235,7 +232,7 @@ pub(crate) fn oom_kills() -> u64 {
     0
 }
 
-/// Processes of other kinds of systems say nothing of this here.
+/// There is no such setting on this platform.
 pub(crate) fn set_dumpable(_: bool) {}
 
 pub(crate) fn note_silent_thread() {}

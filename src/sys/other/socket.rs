@@ -22,7 +22,7 @@ pub(crate) fn never_wait(_: &PipeReader) -> io::Result<()> {
     Err(unsupported())
 }
 
-/// Whether a failure of a socket says that its other end was closed.
+/// Whether an error of a socket says that its other end was closed.
 pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }

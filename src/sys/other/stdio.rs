@@ -1,4 +1,4 @@
-//! The standard streams and the surroundings of a child process, which there is none of.
+//! The standard streams and the surroundings of a child process, of which there are none.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};

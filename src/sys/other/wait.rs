@@ -1,4 +1,4 @@
-//! Waits for a descriptor or for another process. There are none, so nothing waits.
+//! Waits for a descriptor or for another process. There are none, so no function waits.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -64,7 +64,7 @@ pub(crate) fn await_readable(_: impl AsFd, _: Option<Instant>) -> bool {
     false
 }
 
-/// What has a descriptor that stays the same.
+/// An owner of a descriptor that stays the same.
 pub(crate) trait StableFd: fmt::Debug + Send + Sync + 'static {}
 
 impl StableFd for PipeReader {}
@@ -97,7 +97,7 @@ impl Edges {
         match self.0 {}
     }
 
-    pub(crate) async fn look_at_each(&self, _: impl Fn() -> bool) -> io::Result<()> {
+    pub(crate) async fn check_at_each(&self, _: impl Fn() -> bool) -> io::Result<()> {
         match self.0 {}
     }
 }
@@ -122,7 +122,7 @@ impl BlockingEdges {
     }
 }
 
-/// What a descriptor is waited for.
+/// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     In,
@@ -136,10 +136,6 @@ pub(crate) struct Readiness(Infallible);
 impl Readiness {
     pub(crate) fn of(_: OwnedFd, _: Direction) -> io::Result<Self> {
         Err(unsupported())
-    }
-
-    pub(crate) fn is_ours(&self) -> bool {
-        match self.0 {}
     }
 
     pub(crate) async fn until<T>(&self, _: impl FnMut() -> Option<T>) -> io::Result<T> {

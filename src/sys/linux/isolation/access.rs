@@ -1,7 +1,7 @@
-//! Files and ports, by Landlock. Its rules count for a thread, and for the threads that it starts later.
+//! Access to files and ports, by Landlock. Its rules apply to a thread, and to the threads that it starts later.
 //!
-//! Older systems know fewer rights: truncating a file is one from Linux 6.2 on, the ports of TCP from 6.7 on, signals to
-//! other processes from 6.12 on.
+//! Older systems have fewer rights: truncating a file is one from Linux 6.2 on, TCP ports from 6.7 on, signals to other
+//! processes from 6.12 on.
 
 use std::io;
 use std::path::Path;
@@ -16,12 +16,12 @@ use super::super::call::Call as _;
 use super::super::fork::on_copied_thread;
 use super::threads::other_threads;
 
-/// The first version in which no file can be changed without a right for it.
+/// The first version in which every change of a file needs a right.
 const COMPLETE: ABI = ABI::V3;
-/// The latest version whose rights are used, where the system has them.
+/// The latest version whose rights are used, if the system has them.
 const LATEST: ABI = ABI::V9;
 
-/// Files that do no harm to read, and that many libraries need.
+/// Files that are harmless to read, and that many libraries need.
 const HARMLESS: [&str; 5] = [
     "/proc/self/exe",
     "/dev/null",
@@ -30,15 +30,15 @@ const HARMLESS: [&str; 5] = [
     "/dev/urandom",
 ];
 
-/// What a process may reach from the moment at which it applies them.
+/// What a process may access once it applies these rules.
 pub(crate) struct AccessRules {
     ruleset: RulesetCreated,
     limits_signals: bool,
 }
 
 impl AccessRules {
-    /// Rules that allow the own executable, which a backtrace reads, and what does no harm. With `limits_ports`, they
-    /// forbid the ports of TCP. Unless it is `strict`, leaves out what the system does not know.
+    /// Rules that allow reading the own executable, as a backtrace does, and harmless files. With `limits_ports`, they
+    /// forbid TCP ports. If not `strict`, leaves out rights that the system lacks.
     pub(crate) fn new(strict: bool, limits_ports: bool) -> io::Result<Self> {
         let level = match strict {
             true => CompatLevel::HardRequirement,
@@ -62,7 +62,7 @@ impl AccessRules {
             ruleset: rules().map_err(refused)?,
             limits_signals: supports(|ruleset| ruleset.scope(Scope::Signal)),
         };
-        // A container may lack some of them.
+        // A container may lack some of these files.
         for path in HARMLESS {
             let _ = rules.allow(Path::new(path), AccessFs::ReadFile.into());
         }
@@ -80,7 +80,7 @@ impl AccessRules {
         self.allow(path, AccessFs::ReadFile | AccessFs::ReadDir)
     }
 
-    /// Allows to create, change and remove what is there. No device can be created.
+    /// Allows creating, changing and removing files there. No device can be created.
     pub(crate) fn allow_write(&mut self, path: &Path) -> io::Result<()> {
         let devices = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev;
         self.allow(path, AccessFs::from_write(LATEST) & !devices)
@@ -115,11 +115,12 @@ impl AccessRules {
         added.map(drop).map_err(refused)
     }
 
-    /// Applies them to each thread of this process, or to none that the caller could not name.
+    /// Applies the rules to each thread of this process. If there is a thread to which they cannot be applied, applies
+    /// them to none.
     ///
     /// # Errors
-    /// Beside the calling thread and the copied one there is another, and the system cannot restrict that (before
-    /// Linux 7.0).
+    /// If there is a thread besides the calling one and the copied one that the system cannot restrict (before Linux
+    /// 7.0).
     pub(crate) fn apply(self) -> io::Result<()> {
         let others = other_threads()?;
         if !others.is_empty() {
@@ -148,7 +149,7 @@ fn refused(error: RulesetError) -> io::Error {
     io::Error::other(error)
 }
 
-/// Whether this system knows what `ask` asks for.
+/// Whether this system supports what `ask` requests.
 fn supports(ask: impl FnOnce(Ruleset) -> Result<Ruleset, RulesetError>) -> bool {
     ask(Ruleset::default().set_compatibility(CompatLevel::HardRequirement)).is_ok()
 }

@@ -1,7 +1,7 @@
-//! System calls that no task needs, denied by seccomp: to look into other processes, to load code into the system, to
-//! mount, to get more rights in a namespace, and new or rare interfaces, in which most faults of the system are found.
+//! System calls that no task needs, denied by seccomp: inspecting other processes, loading code into the system,
+//! mounting, gaining rights in a namespace, and new or rare interfaces, in which most faults of the system are found.
 //!
-//! A denied call is an error, as it is for an ordinary user. So libraries that try one do without.
+//! A denied call returns an error, as it does for an ordinary user. So libraries that try one continue without it.
 
 use std::io;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use seccompiler::{
 
 type Calls = Vec<(c_long, Vec<SeccompRule>)>;
 
-// What libc does not name for each of the processors. Numbers from 424 on are the same on all.
+// Numbers that libc does not name on each of the processors. Numbers from 424 on are the same on all.
 const QUOTACTL_FD: c_long = 443;
 const PROCESS_MRELEASE: c_long = 448;
 const FCHMODAT2: c_long = 452;
@@ -28,9 +28,9 @@ const KEXEC_FILE_LOAD: c_long = if cfg!(target_arch = "x86_64") {
     294
 };
 
-/// Denied whatever their arguments.
+/// Calls that are denied for all arguments.
 const DENIED: &[c_long] = &[
-    // Other processes, their memory and their descriptors.
+    // Access to other processes, their memory and their descriptors.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -46,8 +46,8 @@ const DENIED: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
-    // Objects of System V and message queues, which have no other guard than the user. Their ids can be guessed, so what
-    // takes an id is denied too.
+    // Objects of System V and message queues, which only the user protects. Their ids can be guessed, so calls that
+    // take an id are denied too.
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmctl,
@@ -113,7 +113,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_io_uring_register,
 ];
 
-/// Denied to a process that may write no file: what Landlock does not see.
+/// Calls that are denied to a process that may write no file, because Landlock does not cover them.
 const METADATA: &[c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
@@ -144,7 +144,7 @@ const METADATA: &[c_long] = &[
     libc::SYS_utimensat,
 ];
 
-/// A flag that makes a namespace, of `clone`.
+/// The flags of `clone` that create a namespace.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWNS,
     libc::CLONE_NEWCGROUP,
@@ -155,12 +155,12 @@ const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// Sockets that a process may make. One of a path or an abstract name could reach any service of the user: only pairs of
-/// these are allowed.
+/// The kinds of sockets that a process may create. A socket with a path or an abstract name could reach any service of
+/// the user, so only pairs of these are allowed.
 const FAMILIES: [libc::c_int; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Denies, for all threads, the calls that no task needs. Without `may_write`, the attributes of files stay too.
-/// `guarded` is the parent if Landlock cannot forbid to signal it here.
+/// Denies, for all threads, the calls that no task needs. Without `may_write`, also those that change attributes of
+/// files. `guarded` is the parent if Landlock cannot forbid signals to it here.
 pub(crate) fn deny_calls(may_write: bool, guarded: Option<u32>) -> io::Result<()> {
     let all = |calls: &'static [c_long]| calls.iter().map(|call| (*call, Vec::new()));
     let mut denied: Calls = all(DENIED).collect();
@@ -172,11 +172,11 @@ pub(crate) fn deny_calls(may_write: bool, guarded: Option<u32>) -> io::Result<()
         denied.extend(signals(parent));
     }
     install(denied, libc::EPERM)?;
-    // Its flags lie in memory, where a filter cannot see them. Libraries then use `clone`.
+    // Its flags are in memory, which a filter cannot read. Libraries then use `clone`.
     install(vec![(libc::SYS_clone3, Vec::new())], libc::ENOSYS)
 }
 
-/// Calls with arguments that no task needs.
+/// Calls that are denied only for arguments that no task needs.
 fn limited() -> Calls {
     let is = |at, value: libc::c_int| rule(&[(at, SeccompCmpOp::Eq, value)]);
     let masked = |mask: libc::c_int| SeccompCmpOp::MaskedEq(mask as u64);
@@ -186,12 +186,12 @@ fn limited() -> Calls {
     vec![
         (libc::SYS_clone, NAMESPACES.iter().map(flag).collect()),
         (libc::SYS_socket, vec![rule(&other_families)]),
-        // A pair of these can send to any path.
+        // A socket of this kind can send to any path.
         (
             libc::SYS_socketpair,
             vec![kind(libc::SOCK_DGRAM), kind(libc::SOCK_RAW)],
         ),
-        // Input for the terminal, as if the user typed it.
+        // Input for the terminal, as if the user had typed it.
         (
             libc::SYS_ioctl,
             vec![
@@ -199,7 +199,7 @@ fn limited() -> Calls {
                 is(1, libc::TIOCLINUX as libc::c_int),
             ],
         ),
-        // Of another process, of a group, of all of the user.
+        // Limits and priorities of another process, of a group, or of all processes of the user.
         (libc::SYS_prlimit64, vec![rule(&[(0, SeccompCmpOp::Ne, 0)])]),
         (
             libc::SYS_setpriority,
@@ -228,7 +228,7 @@ fn signals(parent: u32) -> Calls {
         .collect();
     let first = |value: &libc::c_int| rule(&[(0, SeccompCmpOp::Eq, *value)]);
     let to_them = || processes.iter().map(first);
-    // A negative number is a group, whose first process has that id, or stands for all.
+    // A negative number is a process group, named by its first process, or stands for all processes.
     let groups = processes.iter().filter_map(group_of);
     let groups: Vec<_> = groups
         .map(|group| -group.as_raw_nonzero().get())
@@ -247,7 +247,7 @@ fn signals(parent: u32) -> Calls {
         (libc::SYS_rt_sigqueueinfo, to_them().collect()),
         (libc::SYS_rt_tgsigqueueinfo, to_them().collect()),
         (libc::SYS_pidfd_send_signal, Vec::new()),
-        // The system signals the owner of a descriptor.
+        // The system sends signals to the owner of a descriptor.
         (
             libc::SYS_fcntl,
             [F_SETSIG, libc::F_SETOWN, F_SETOWN_EX]
@@ -266,17 +266,17 @@ fn signals(parent: u32) -> Calls {
 const F_SETSIG: libc::c_int = 10;
 const F_SETOWN_EX: libc::c_int = 15;
 
-/// Matches a call if each of these arguments, as a number of 32 bits, compares so.
+/// Matches a call if each of these arguments, as a 32-bit number, satisfies its comparison.
 fn rule(conditions: &[(u8, SeccompCmpOp, libc::c_int)]) -> SeccompRule {
     let conditions = conditions.iter().map(|(at, operator, value)| {
         let value = u64::from(value.cast_unsigned());
         SeccompCondition::new(*at, SeccompCmpArgLen::Dword, operator.clone(), value)
             .expect("a call has six arguments")
     });
-    SeccompRule::new(conditions.collect()).expect("it has a condition")
+    SeccompRule::new(conditions.collect()).expect("each rule has a condition")
 }
 
-/// Answers these calls with an error, in all threads.
+/// Makes these calls fail with this error, on all threads.
 fn install(calls: Calls, errno: libc::c_int) -> io::Result<()> {
     let mut rules = std::collections::BTreeMap::<_, Vec<_>>::new();
     for (call, limited) in calls {
@@ -292,11 +292,11 @@ fn install(calls: Calls, errno: libc::c_int) -> io::Result<()> {
     apply_filter_all_threads(&program).map_err(io::Error::other)
 }
 
-/// On x86-64 the system may know a second number for each call, with this bit. No filter by number holds for these, so
-/// they do not exist.
+/// On x86-64 the system may accept a second number for each call, with this bit. Filters by number do not cover these
+/// numbers, so all of them are denied as unknown.
 fn without_x32() -> BpfProgram {
     const X32: Range<u32> = 0x4000_0000..0x8000_0000;
-    const NUMBER: u32 = 0; // Where the number of the call lies.
+    const NUMBER: u32 = 0; // The offset of the call's number.
     let step = |code: u32, jt, jf, k| sock_filter {
         code: code as u16,
         jt,

@@ -1,5 +1,6 @@
-//! What a process gives up for good. Reading order: [`privilege`]: its privileges, its user and its network, which each
-//! thread has of its own; [`threads`]: whether there are others; [`access`]: files and ports, by Landlock; [`calls`]: system calls, by seccomp.
+//! The rights that a process gives up permanently. Reading order: [`privilege`]: its privileges, its user and its
+//! network, which belong to each thread; [`threads`]: whether there are other threads; [`access`]: files and ports, by
+//! Landlock; [`calls`]: system calls, by seccomp.
 
 mod access;
 mod calls;
@@ -13,8 +14,8 @@ pub(crate) use privilege::{
 };
 pub(crate) use threads::check_no_other_thread;
 
-/// What this system lacks for a complete isolation, as far as that can be seen beforehand. With `limits_ports`, the
-/// ports of TCP are limited too.
+/// What this system lacks for a complete isolation, as far as that can be determined beforehand. `limits_ports`:
+/// whether TCP ports are limited too.
 pub(crate) fn missing_for_isolation(limits_ports: bool) -> Vec<&'static str> {
     let mut missing = Vec::new();
     missing.extend(access::missing(limits_ports));
@@ -30,13 +31,16 @@ mod tests {
     use super::*;
     use crate::sys::again;
 
-    /// Runs in a process of its own, because it isolates that.
+    /// Runs in a process of its own, because the test isolates that process.
     #[test]
     fn rules_for_files_count_for_the_copied_thread_too() {
         const NAME: &str =
             "sys::linux::isolation::tests::rules_for_files_count_for_the_copied_thread_too";
         if !again::is_alone(NAME) {
-            return again::start(&std::env::current_exe().expect("it is there"), NAME);
+            return again::start(
+                &std::env::current_exe().expect("the test's executable exists"),
+                NAME,
+            );
         }
         let opens = || File::open("/etc/passwd").is_ok();
         let work = move || {

@@ -1,4 +1,4 @@
-//! Privileges, the user and the network. They belong to a thread, and to the threads that it starts later.
+//! Privileges, the user and the network. They belong to a thread and to the threads that it starts later.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ pub(crate) fn forbid_new_privileges() -> io::Result<()> {
     set_no_new_privs(true).of_call("prctl")
 }
 
-/// An error if this process may not run a child as another user, or not kill it then.
+/// Fails if this process may not run a child as another user, or may not kill such a child.
 pub(crate) fn check_change_of_user() -> io::Result<()> {
     let needed = [
         (CapabilitySet::SETUID, "CAP_SETUID"),
@@ -47,7 +47,7 @@ pub(crate) fn change_user(user: u32, group: u32) -> io::Result<()> {
     set_thread_res_uid(user, user, user).of_call("setresuid")
 }
 
-/// Gives up every privilege that root has beside the access to its own files.
+/// Gives up every privilege that root has besides the access to its own files.
 pub(crate) fn drop_capabilities() -> io::Result<()> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets {
@@ -58,8 +58,8 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
     set_capabilities(None, sets).of_call("capset")
 }
 
-/// Moves into a new network namespace, which has no connection to any other. With `as_root` only if the system lets
-/// this process do that as it is. Otherwise as an ordinary user, in a user namespace of its own.
+/// Moves into a new network namespace, which has no connection to any other. With `as_root`, only if the system lets
+/// this process do that directly. Otherwise as an ordinary user, in a user namespace of its own.
 pub(crate) fn leave_network(as_root: bool) -> io::Result<()> {
     if as_root {
         return unshare(UnshareFlags::NEWNET).of_call("unshare");
@@ -83,6 +83,6 @@ pub(crate) fn leave_network(as_root: bool) -> io::Result<()> {
 }
 
 fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
-    // SAFETY: neither flag unshares the table of descriptors, on which the safety of I/O rests.
+    // SAFETY: neither flag unshares the table of descriptors, on which I/O safety depends.
     unsafe { unshare_unsafe(flags) }
 }

@@ -8,7 +8,7 @@ use super::super::fork::{copied_thread, names_of_threads_except, thread_count};
 /// How long a thread that has ended may still be listed.
 const LISTED: Duration = Duration::from_millis(100);
 
-/// An error if there is a thread beside the calling one and the copied one, which waits. It names the threads.
+/// Fails if there is a thread besides the calling one and the copied one, which waits. The error names the threads.
 pub(crate) fn check_no_other_thread() -> io::Result<()> {
     let others = other_threads()?;
     if others.is_empty() {
@@ -20,7 +20,7 @@ pub(crate) fn check_no_other_thread() -> io::Result<()> {
     ))
 }
 
-/// The names of the threads beside the calling one and the copied one, once that is settled.
+/// The names of the threads besides the calling one and the copied one, once the list does not change any more.
 pub(super) fn other_threads() -> io::Result<Vec<String>> {
     let own: Vec<_> = [rustix::thread::gettid()]
         .into_iter()
