@@ -1,8 +1,9 @@
 //! Work that waits for a worker, by priority and then in the order of submission. Cancelled work leaves at
 //! once. The backlog has no limit of its own: each entry holds its [`Room`](crate::Room).
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 
 use crate::executor::promise::Ticket;
 
@@ -10,14 +11,14 @@ use crate::executor::promise::Ticket;
 pub(crate) trait Pending {
     fn ticket(&self) -> &Ticket;
 
-    /// The number of its first item within its ticket.
+    /// The number of the entry's first item within its ticket.
     fn first_item(&self) -> u32;
 
     fn items(&self) -> u32;
 }
 
-/// An entry that leaves, with facts that cost no access to its memory, which another thread may have
-/// in its cache.
+/// An entry that leaves. The number and count are copied beside it, because its own memory may be in another thread's
+/// cache.
 pub(crate) struct Popped<T> {
     pub(crate) ticket: u64,
     pub(crate) items: u32,
@@ -26,10 +27,13 @@ pub(crate) struct Popped<T> {
 
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
-    /// A lane for each priority that has entries, the most urgent first.
-    lanes: BTreeMap<Reverse<i32>, PriorityLane<T>>,
-    /// The last lane that became empty, kept for its memory: most backlogs have one lane, which fills and
+    /// The most urgent entries. It is empty only if the backlog is. Most backlogs have this lane alone, which fills and
     /// empties all the time.
+    top: PriorityLane<T>,
+    top_priority: i32,
+    /// A lane for each other priority that has entries, the most urgent first.
+    lower: BTreeMap<Reverse<i32>, PriorityLane<T>>,
+    /// The last lane that another replaced, kept for its memory.
     spare: PriorityLane<T>,
     len: usize,
     items: usize,
@@ -38,7 +42,9 @@ pub(crate) struct Backlog<T> {
 impl<T> Default for Backlog<T> {
     fn default() -> Self {
         Self {
-            lanes: BTreeMap::new(),
+            top: PriorityLane::default(),
+            top_priority: 0,
+            lower: BTreeMap::new(),
             spare: PriorityLane::default(),
             len: 0,
             items: 0,
@@ -48,27 +54,57 @@ impl<T> Default for Backlog<T> {
 
 impl<T: Pending> Backlog<T> {
     /// Adds an entry. An entry whose worker died before it started gets its former place again.
+    #[inline]
     pub(crate) fn push(&mut self, entry: T) {
         let (ticket, items) = (entry.ticket(), entry.items());
         self.len += 1;
         self.items += items as usize;
-        let spare = || std::mem::take(&mut self.spare);
-        let priority = Reverse(ticket.options().priority);
-        let lane = self.lanes.entry(priority).or_insert_with(spare);
-        lane.push(BacklogPlace {
-            ticket: ticket.id(),
+        let (ticket, priority) = (ticket.id(), ticket.options().priority);
+        self.lane(priority).push(BacklogPlace {
+            ticket,
             first_item: entry.first_item(),
             items,
             entry: Some(entry),
         });
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Popped<T>> {
-        let mut first = self.lanes.first_entry()?;
-        let popped = first.get_mut().pop()?;
-        if first.get().is_empty() {
-            self.spare = first.remove();
+    /// The lane that an entry of this priority joins.
+    #[inline]
+    fn lane(&mut self, priority: i32) -> &mut PriorityLane<T> {
+        if self.top.is_empty() {
+            self.top_priority = priority;
         }
+        let mut spare = || mem::take(&mut self.spare);
+        match priority.cmp(&self.top_priority) {
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                let before = mem::replace(&mut self.top_priority, priority);
+                let lane = mem::replace(&mut self.top, spare());
+                self.lower.insert(Reverse(before), lane);
+            }
+            Ordering::Less => {
+                let lane = self.lower.entry(Reverse(priority));
+                return lane.or_insert_with(spare);
+            }
+        }
+        &mut self.top
+    }
+
+    /// Makes the next lane the top one if that is empty.
+    #[inline]
+    fn refill(&mut self) {
+        if self.top.is_empty()
+            && let Some((Reverse(priority), next)) = self.lower.pop_first()
+        {
+            self.spare = mem::replace(&mut self.top, next);
+            self.top_priority = priority;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Popped<T>> {
+        let popped = self.top.pop()?;
+        self.refill();
         self.len -= 1;
         self.items -= popped.items as usize;
         Some(popped)
@@ -76,14 +112,19 @@ impl<T: Pending> Backlog<T> {
 
     /// Takes out all entries of a ticket.
     pub(crate) fn remove(&mut self, ticket: &Ticket) -> Vec<T> {
-        let priority = Reverse(ticket.options().priority);
-        let Some(lane) = self.lanes.get_mut(&priority) else {
+        let priority = ticket.options().priority;
+        let lane = match priority == self.top_priority {
+            true => Some(&mut self.top),
+            false => self.lower.get_mut(&Reverse(priority)),
+        };
+        let Some(lane) = lane else {
             return Vec::new();
         };
         let removed = lane.remove(ticket.id());
         if lane.is_empty() {
-            self.lanes.remove(&priority);
+            self.lower.remove(&Reverse(priority));
         }
+        self.refill();
         self.len -= removed.len();
         self.items -= removed
             .iter()
@@ -94,7 +135,8 @@ impl<T: Pending> Backlog<T> {
 
     /// Removes all entries, in order.
     pub(crate) fn drain(&mut self) -> Vec<T> {
-        let lanes = std::mem::take(self).lanes.into_values();
+        let Self { top, lower, .. } = mem::take(self);
+        let lanes = std::iter::once(top).chain(lower.into_values());
         let places = lanes.flat_map(|lane| lane.places);
         places.filter_map(|place| place.entry).collect()
     }
@@ -155,12 +197,19 @@ impl<T> PriorityLane<T> {
         self.places.is_empty()
     }
 
+    #[inline]
     fn push(&mut self, place: BacklogPlace<T>) {
         let number = place.number();
         if self.places.back().is_none_or(|last| last.number() < number) {
             return self.places.push_back(place);
         }
-        // Two were submitted at the same time, or an entry returns. Its position is near an end.
+        self.insert(place);
+    }
+
+    #[cold]
+    fn insert(&mut self, place: BacklogPlace<T>) {
+        let number = place.number();
+        // The two entries were submitted at the same time, or this one returns. Its position is near an end.
         let at = self.places.partition_point(|place| place.number() < number);
         match &mut self.places[at] {
             gap if gap.number() == number && gap.entry.is_none() => {
@@ -171,6 +220,7 @@ impl<T> PriorityLane<T> {
         }
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<Popped<T>> {
         let first = self.places.pop_front()?;
         self.sweep();
@@ -195,7 +245,19 @@ impl<T> PriorityLane<T> {
     }
 
     /// Removes gaps at the ends, all gaps if there are many, and memory that is no longer needed.
+    #[inline]
     fn sweep(&mut self) {
+        if self.gaps > 0 {
+            self.sweep_gaps();
+        }
+        let capacity = self.places.capacity();
+        if capacity > LARGE && self.places.len() < capacity / 8 {
+            self.places.shrink_to(capacity / 4);
+        }
+    }
+
+    #[cold]
+    fn sweep_gaps(&mut self) {
         let is_gap =
             |place: Option<&BacklogPlace<T>>| place.is_some_and(|place| place.entry.is_none());
         while is_gap(self.places.front()) {
@@ -209,10 +271,6 @@ impl<T> PriorityLane<T> {
         if self.gaps > self.places.len() / 2 {
             self.places.retain(|place| place.entry.is_some());
             self.gaps = 0;
-        }
-        let capacity = self.places.capacity();
-        if capacity > LARGE && self.places.len() < capacity / 8 {
-            self.places.shrink_to(capacity / 4);
         }
     }
 }

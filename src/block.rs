@@ -14,12 +14,19 @@ use tokio::sync::Mutex;
 /// # Panics
 /// On a thread that drives async code, with tokio's message.
 #[track_caller]
+#[inline]
 pub(crate) fn may_block() {
-    // A runtime drives no thread outside its context, and most callers are there. Only tokio's own blocking methods
-    // distinguish the other threads, and that takes several times as long.
+    // A thread outside the context of a runtime drives no async code, and most callers are on such a thread. Inside,
+    // only tokio's own blocking methods know the threads that may block; calling them takes several times as long.
     if Handle::try_current().is_ok() {
-        drop(Mutex::new(()).blocking_lock()); // The mutex is free, so this only checks the thread.
+        check_thread();
     }
+}
+
+#[track_caller]
+#[inline(never)]
+fn check_thread() {
+    drop(Mutex::new(()).blocking_lock()); // The mutex is free, so this only checks the thread.
 }
 
 /// Blocks this thread until `future` is ready.
@@ -90,7 +97,7 @@ mod tests {
         let (sender, mut receiver) = tokio::sync::oneshot::channel();
         let soon = Instant::now() + Duration::from_millis(1);
         assert_eq!(block_on_until(&mut receiver, Some(soon)), None);
-        sender.send(1).expect("it is still there");
+        sender.send(1).expect("the receiver waits");
         assert_eq!(block_on_until(&mut receiver, Some(soon)), Some(Ok(1)));
     }
 

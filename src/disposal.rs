@@ -1,5 +1,5 @@
-//! Drops values of the user on threads of its own. A destructor may block or panic. Here it delays no
-//! outcome, no other value and no thread of a runtime.
+//! Drops values of the user on separate threads. A destructor may block or panic; there it delays no outcome, no other
+//! value and no thread of a runtime.
 //!
 //! A thread starts with the first value and ends soon after the last. A value that waits behind a
 //! destructor that blocks gets a thread of its own.
@@ -16,11 +16,11 @@ use crate::panic::contain_panic;
 /// How long a thread waits for the next value.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// The most threads. They are needed only while as many destructors block.
+/// The most threads. More than one is needed only while destructors block.
 const MOST_THREADS: usize = 64;
 
-/// The most values that wait. One more is dropped by its caller, so that a program that submits to a full
-/// queue in a loop takes no more memory than it can free.
+/// The most values that wait. The caller drops any further value itself, so that a program that submits to a full queue
+/// in a loop does not allocate faster than it frees.
 const MOST_WAITING: usize = 1024;
 
 /// Drops `value` on another thread, within the caller's runtime if there is one.
@@ -63,7 +63,7 @@ struct DisposalState {
     waiting: VecDeque<Destructor>,
     idle: usize,
     threads: usize,
-    /// A thread has been started and has not looked for a value yet.
+    /// A thread was started and has not yet taken a value.
     starting: bool,
 }
 
@@ -109,8 +109,8 @@ impl Disposal {
         loop {
             if let Some(value) = state.waiting.pop_front() {
                 if !state.waiting.is_empty() {
-                    // This destructor may block, and the next value must not wait for it. This thread
-                    // counts, so nothing is returned.
+                    // This destructor may block, and the next value must not wait for it. The call returns no values:
+                    // this thread is left to take them.
                     self.call(&mut state);
                 }
                 drop(state);
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_secs(60);
 
     struct Reports(&'static str, Sender<&'static str>);
 
@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    /// Says that its destructor runs, and blocks until it may end.
+    /// Reports that its destructor runs, and blocks there until the test lets it end.
     struct Blocks(Sender<&'static str>, Receiver<()>);
 
     impl Drop for Blocks {
@@ -169,7 +169,7 @@ mod tests {
         dispose_by(|| panic!("a destructor"));
         dispose(Reports("last", dropped));
         let mut seen: Vec<_> = (0..9)
-            .map(|_| drops.recv_timeout(PATIENCE).expect("each is dropped"))
+            .map(|_| drops.recv_timeout(LIMIT).expect("each is dropped"))
             .collect();
         seen.sort_unstable();
         assert_eq!(seen[..8], ["blocks"; 8]);
@@ -189,7 +189,7 @@ mod tests {
             drop(runtime);
             let _ = dropped.send(Handle::current().id());
         });
-        let found = tokio::task::spawn_blocking(move || drops.recv_timeout(PATIENCE));
+        let found = tokio::task::spawn_blocking(move || drops.recv_timeout(LIMIT));
         let found = found.await.expect("no panic");
         assert_eq!(found.expect("no destructor panics"), here);
     }

@@ -35,8 +35,8 @@ pub(crate) trait Desk {
     /// value.
     fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain);
 
-    /// Leaves the outcome of the item and claims the next one. Returns false if there is none, or if it is
-    /// no longer wanted.
+    /// Records the outcome of the item and claims the next one. Returns false if there is no next item or it is no
+    /// longer wanted.
     fn answer(&mut self, answer: Answer) -> bool;
 
     /// As `answer(Ok(()))`, in about half of the time: a `Result` of this size passes through memory.
@@ -62,12 +62,17 @@ pub(crate) trait Serve<F> {
     fn serve(function: F, desk: &mut dyn Desk);
 }
 
-/// The entry point of `F`: a worker calls it to serve the function with `S`.
+/// The entry point of a function: it serves the function with `S`. The argument proves that a value of the type exists.
+pub(crate) fn entry_point<F: Copy + Send + Sync + 'static, S: Serve<F>>(_: &F) -> EntryPoint {
+    enter::<F, S>
+}
+
+/// Serves a function that it creates from its type.
 fn enter<F: Copy + Send + Sync + 'static, S: Serve<F>>(desk: &mut dyn Desk) {
     const { assert_stateless::<F>() };
     // SAFETY: `F` has no bytes, so every address that is aligned and not null holds a value of it. A value
-    // exists, and is `Copy`: only `FunctionOffset::of` returns the address of this function, and it takes a
-    // value, in the parent.
+    // exists, and is `Copy`: only `entry_point` returns the address of this function, and it takes a value, here or
+    // in the parent.
     let function = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     S::serve(function, desk);
 }
@@ -87,10 +92,10 @@ pub(crate) fn why_unreachable() -> Option<String> {
 }
 
 impl FunctionOffset {
-    /// The offset of the entry point of a function. `None` if it is not in the main executable: a shared
-    /// library may have another address in a worker.
-    pub(crate) fn of<F: Copy + Send + Sync + 'static, S: Serve<F>>(_: &F) -> Option<Self> {
-        let address = enter::<F, S> as EntryPoint as usize;
+    /// The offset of an entry point. `None` if it is not in the main executable: a shared library may have another
+    /// address in a worker.
+    pub(crate) fn of(entry: EntryPoint) -> Option<Self> {
+        let address = entry as usize;
         let both_inside = sys::in_executable(address) && sys::in_executable(anchor_address());
         both_inside.then(|| Self(address.wrapping_sub(anchor_address()) as i64))
     }
@@ -187,17 +192,17 @@ mod tests {
         let function = || {
             CALLS.fetch_add(1, Ordering::Relaxed);
         };
-        let offset = FunctionOffset::of::<_, Probe>(&function);
+        let offset = FunctionOffset::of(entry_point::<_, Probe>(&function));
         let offset = offset.expect("a test's code lies in its executable");
-        // SAFETY: it is from `of`.
+        // SAFETY: `of` returned it.
         let entry = unsafe { offset.entry() };
-        entry.expect("the offset lies there")(&mut Bare);
+        entry.expect("the offset is inside the executable")(&mut Bare);
         assert_eq!(CALLS.load(Ordering::Relaxed), 1);
     }
 
     #[test]
     fn an_offset_out_of_the_executable_is_refused() {
-        // SAFETY: it is outside, so nothing is made of it.
+        // SAFETY: the offset is outside the executable, so no function pointer is made from it.
         assert!(unsafe { FunctionOffset(i64::MAX).entry() }.is_none());
     }
 }

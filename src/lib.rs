@@ -30,8 +30,8 @@
 //!
 //! The [`guide`] has a page for each thing you want to do: [`calls`](guide::calls), [`maps`](guide::maps),
 //! [`timeouts`](guide::timeouts), [`crashes`](guide::crashes), [`shutdown`](guide::shutdown), [`web`](guide::web),
-//! [`sharing`](guide::sharing), [`errors`](guide::errors), [`debugging`](guide::debugging) and, with a table of all
-//! names, [`from_python`](guide::from_python).
+//! [`cluster`](guide::cluster), [`sharing`](guide::sharing), [`errors`](guide::errors), [`debugging`](guide::debugging)
+//! and, with a table of all names, [`from_python`](guide::from_python).
 //!
 //! # The parts
 //!
@@ -49,6 +49,8 @@
 //! - [`multiprocessing`] has processes of your own ([`Process`](multiprocessing::Process)), and the queues,
 //!   pipes, locks and memory that processes share.
 //! - [`sync`] has locks, events, queues and timers for the tasks of one process. It reports deadlocks.
+//! - [`submit_async`](ExecutorExt::submit_async) runs an async function in a worker, and [`Async`] passes one to every
+//!   other method. A cancel drops its future.
 //! - [`worker::current`] describes the running task to itself, and says whether its result is still wanted.
 //!
 //! # Features
@@ -60,6 +62,7 @@
 //! | `sync` | yes | the module `sync` |
 //! | `isolation` | no | [`Isolation`], a sandbox around worker processes; needs `process` |
 //! | `serde` | yes | reports that can be serialized; part of `process` |
+//! | `cluster` | no | the module `cluster`: executors and workers on many machines, over NATS; needs `process` |
 //! | `axum` | no | [`TaskError`] as a response |
 //! | `tower` | no | the module `tower`; with `process`, its `TaskService` too |
 //! | `tracing` | no | a span for each task; with `process`, the events that a worker process logs |
@@ -81,9 +84,9 @@
 //! # Platforms
 //!
 //! Worker processes run on Linux. The crate compiles, with the same public items, on macOS, Windows and FreeBSD, where
-//! threads and [`sync`] work. The constructors of process pools, and of what processes share, return an error there that
-//! says what to use instead. A [`std::io::Error`] has the kind [`Unsupported`](std::io::ErrorKind::Unsupported); any other
-//! error is `is_unsupported()`. So a portable program needs no `#[cfg]`:
+//! threads and [`sync`] work. The constructors of process pools, and of what processes share, return an error there
+//! that says what to use instead. A [`std::io::Error`] has the kind [`Unsupported`](std::io::ErrorKind::Unsupported);
+//! any other error is `is_unsupported()`. So a portable program needs no `#[cfg]`:
 //!
 #![cfg_attr(feature = "process", doc = "```no_run")]
 #![cfg_attr(not(feature = "process"), doc = "```text")]
@@ -112,6 +115,8 @@
 mod axum;
 mod backlog;
 mod block;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod disposal;
 mod executor;
 #[cfg(feature = "process")]
@@ -146,6 +151,7 @@ mod common;
 #[cfg(feature = "process")]
 pub use crate::executor::Permit;
 pub use crate::executor::as_completed::{AsCompleted, as_completed};
+pub use crate::executor::async_task::Async;
 pub use crate::executor::blocking::BlockingIter;
 #[cfg(feature = "process")]
 pub use crate::executor::data::{Arguments, Data};
@@ -164,6 +170,8 @@ pub use crate::executor::task::{Initialized, MapTask, Task};
 pub use crate::executor::wait::{ReturnWhen, Wait, Waited, wait};
 pub use crate::executor::waitable::{Outcome, Waitable};
 pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats, prelude};
+#[cfg(all(feature = "tracing", feature = "cluster"))]
+pub use crate::observe::set_trace_continuer;
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
@@ -230,7 +238,16 @@ pub mod __private {
     pub use ctor;
 }
 
+#[cfg(all(test, feature = "cluster", target_os = "linux", not(properties)))]
+#[path = "../tests/relay/mod.rs"]
+mod relay_tests;
+
 /// The README's examples, compiled with the others.
-#[cfg(all(doctest, feature = "multiprocessing", feature = "sync"))]
+#[cfg(all(
+    doctest,
+    feature = "cluster",
+    feature = "multiprocessing",
+    feature = "sync"
+))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

@@ -42,7 +42,7 @@ impl Location {
         }
     }
 
-    /// Returns the source file, as the compiler got it.
+    /// Returns the source file, as the compiler was given it.
     pub fn file(&self) -> &str {
         &self.file
     }
@@ -86,7 +86,7 @@ impl fmt::Display for PanicReport {
 thread_local! {
     /// How many calls of `catch` are on this thread's stack.
     static WATCHED: Cell<usize> = const { Cell::new(0) };
-    /// Whether a panic on this thread is expected, and of no interest.
+    /// Whether a panic on this thread is expected, so that the hook prints nothing.
     static QUIET: Cell<bool> = const { Cell::new(false) };
     /// What the hook recorded of the latest panic on this thread.
     static SEEN: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
@@ -133,7 +133,7 @@ pub(crate) fn contain_drops<T>(values: impl IntoIterator<Item = T>) {
     }
 }
 
-/// The payload's own destructor may panic, again and again.
+/// Drops a panic's payload, whose own destructor may panic with another payload, and so on.
 fn drop_payload(payload: Box<dyn Any + Send>) {
     let mut payload = Some(payload);
     // A payload whose drop panics with another such payload, without end, is leaked.

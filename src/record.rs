@@ -1,9 +1,9 @@
 //! Reports as data: serde's two traits for structs of named fields and for enums of plain words.
 //!
 //! A field keeps its name from the struct. A reader takes the fields in any order and ignores unknown
-//! ones. A list without names holds them in the order of the `record!` line, so a new field goes to the
-//! end of that line and has a default: a reader takes a shorter list and a longer one. A format that
-//! writes no length either (bincode, postcard) is read only by the version that wrote it.
+//! A list without names holds the values in the order of the `record!` line. So a new field is added at the end of that
+//! line and has a default, and a reader accepts shorter and longer lists. Formats that do not write a list's length
+//! (bincode, postcard) can only be read by the version that wrote them.
 //!
 //! Two macros rather than `#[derive]`: `serde_derive` would be one more crate in every build, for seven
 //! types.
@@ -44,7 +44,7 @@ macro_rules! record {
                     ) -> Result<$Type, A::Error> {
                         $(let $field = fields.next_element()?;)*
                         while fields.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-                        Ok($Type { $($field: $crate::record::given!($field $(, $default)?)),* })
+                        Ok($Type { $($field: $crate::record::field_or_default!($field $(, $default)?)),* })
                     }
 
                     fn visit_map<A: serde::de::MapAccess<'de>>(
@@ -64,7 +64,7 @@ macro_rules! record {
                                 }
                             }
                         }
-                        Ok($Type { $($field: $crate::record::given!($field $(, $default)?)),* })
+                        Ok($Type { $($field: $crate::record::field_or_default!($field $(, $default)?)),* })
                     }
                 }
 
@@ -75,7 +75,7 @@ macro_rules! record {
 }
 
 /// The value of a field, or its default. Without a default, a missing field is an error.
-macro_rules! given {
+macro_rules! field_or_default {
     ($field:ident) => {
         $field.ok_or_else(|| serde::de::Error::missing_field(stringify!($field)))?
     };
@@ -135,7 +135,7 @@ macro_rules! words {
 
 #[cfg(feature = "process")]
 pub(crate) use words;
-pub(crate) use {given, record};
+pub(crate) use {field_or_default, record};
 
 /// Reads a name, or its number where the format has no names. `None` if the name or number is unknown.
 pub(crate) struct OneOf(pub(crate) &'static [&'static str]);
@@ -244,9 +244,9 @@ mod tests {
             [1, 2, 3]
         );
         assert_eq!(by_position(&[1, 2, 3]), Ok(Point { x: 1, y: 2, z: 3 }));
-        // Written before there was a `z`.
+        // Written by a version without `z`.
         assert_eq!(by_position(&[1, 2]), Ok(Point { x: 1, y: 2, z: 7 }));
-        // Written when there is more than `z`.
+        // Written by a version with more fields than `z`.
         let longer = rmp_serde::from_slice::<Point>(&[0x94, 1, 2, 3, 4]);
         assert_eq!(longer.expect("a point"), Point { x: 1, y: 2, z: 3 });
         assert!(by_position(&[1]).is_err());

@@ -1,5 +1,5 @@
-//! The outcomes of many handles as a stream, each as soon as it is there. As in `wait`, each handle is polled
-//! once, then only when it is woken.
+//! The outcomes of many handles as a stream, each as soon as it is available. As in `wait`, each handle is polled once,
+//! and then only when it is woken.
 
 use std::fmt;
 use std::pin::Pin;
@@ -74,15 +74,15 @@ pub struct AsCompleted<F: Future> {
 enum AsCompletedPhase<O> {
     /// It waits for its handles.
     InTime,
-    /// Its timeout has ended: it yields these.
+    /// Its timeout has passed: it yields these errors.
     Late(vec::IntoIter<O>),
     Ended,
 }
 
 impl<F: Future> AsCompleted<F> {
-    /// Limits the wait, counted from the call of [`as_completed`]. At the timeout the stream yields the
-    /// outcomes that are there, drops the other handles, yields one error, and ends. The error
-    /// [`is_timeout`](TaskError::is_timeout). If the handles have keys, it yields one error for each key that is left.
+    /// Limits the wait, counted from the call of [`as_completed`]. At the timeout the stream yields the outcomes that
+    /// are available, drops the other handles, yields one error, and ends. The error
+    /// [`is_timeout`](TaskError::is_timeout). If the handles have keys, it yields one error for each remaining key.
     ///
     /// ```
     /// use std::time::Duration;
@@ -106,7 +106,7 @@ impl<F: Future> AsCompleted<F> {
 }
 
 impl<F: Waitable> AsCompleted<F> {
-    /// The next outcome that is there; `None` if no handle is left.
+    /// The next available outcome; `None` if no handle is left.
     fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<F::Output>> {
         let mut slice = Slice::new();
         while slice.has_budget() {
@@ -118,7 +118,7 @@ impl<F: Waitable> AsCompleted<F> {
                 Poll::Pending => self.pending.push(handle),
             }
         }
-        // As in `Wait::poll_done`.
+        // Polls within the slice, as in `Wait::poll_done`.
         if let Poll::Ready(Some(outcome)) = self.pending.poll_next_unpin(cx) {
             return Poll::Ready(Some(outcome));
         }
@@ -126,7 +126,7 @@ impl<F: Waitable> AsCompleted<F> {
         Poll::Pending
     }
 
-    /// The next error after the timeout. After the last one the stream has ended.
+    /// The next error after the timeout. The stream ends after the last one.
     fn next_late(&mut self) -> Option<F::Output> {
         let AsCompletedPhase::Late(late) = &mut self.phase else {
             return None;
@@ -157,7 +157,7 @@ impl<F: Waitable> Stream for AsCompleted<F> {
             return Poll::Ready(outcome);
         }
         if self.unseen.len() > 0 {
-            return Poll::Pending; // Some may be done, and precede the timeout.
+            return Poll::Pending; // Handles that are done come before the timeout.
         }
         let limit = ready!(self.deadline.poll_passed(cx));
         let name = TaskName::Function("as_completed");

@@ -1,4 +1,4 @@
-//! The same results on a thread that may block, for code that is not async.
+//! The results on a thread that may block, for code that is not async.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::waitable::Waitable;
 use crate::block::{block_on, block_on_until};
 
 impl<T> JoinHandle<T> {
-    /// Blocks this thread until the task has its outcome. Needs no runtime. Async code awaits the handle instead.
+    /// Blocks this thread until the task has its outcome. Needs no runtime. In async code, await the handle instead.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -29,8 +29,8 @@ impl<T> JoinHandle<T> {
     /// # use concurrent_futures::ExecutorExt as _;
     /// ```
     ///
-    /// A task may wait for a task of another pool. One that waits for its own pool occupies a worker meanwhile: if all
-    /// workers wait, none is left to run what they wait for.
+    /// A task may wait for a task of another pool. A task that waits for its own pool occupies a worker meanwhile: if
+    /// all workers wait like this, no worker can run the tasks that they wait for.
     ///
     /// # Errors
     /// Like awaiting the handle.

@@ -1,7 +1,8 @@
-//! The outcomes of a chunk of a map. A worker answers item by item; the stream takes all that have
-//! arrived at once.
+//! The outcomes of a chunk of a map. A worker answers item by item; the stream takes everything that has arrived in one
+//! step.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,6 +15,7 @@ use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::item_outcomes::ItemNumbers;
 use super::promise::{HeldOutcomes, Promise, PromiseOf, Ticket};
+use super::spares::Spares;
 use super::token::{CancelTarget, TokenWatch};
 use crate::panic;
 
@@ -27,33 +29,37 @@ pub(crate) struct Chunk<R> {
     ordered: bool,
     /// Whether the stream waits for each outcome.
     urgent: AtomicBool,
+    /// Buffers for outcomes.
+    spares: Spares<Result<R, TaskError>>,
     answers: Mutex<Answers<R>>,
 }
 
 struct Answers<R> {
     /// All items before this one are answered.
     next: u32,
-    /// The answered items beyond `next`, each with its outcome if that waits for its turn.
+    /// The answered items beyond `next`, each with its outcome if the outcome waits for its turn.
     early: BTreeMap<u32, Option<Result<R, TaskError>>>,
     /// The outcomes that the stream may take.
     arrived: Vec<Result<R, TaskError>>,
-    /// Their items.
+    /// The items of these outcomes.
     numbers: ItemNumbers,
     /// The stream was dropped, or ended, before all items were answered.
     forgotten: bool,
     /// The latest measurement: how many items ran, for how long in all.
     took: Option<(u32, Duration)>,
     waker: Option<Waker>,
-    /// Cancels it when the token of its map is cancelled.
+    /// Cancels the chunk when the token of its map is cancelled.
     token: Option<TokenWatch>,
-    /// The threads that run it, until it is urgent.
+    /// The threads that run the chunk, until it is urgent.
     holders: Vec<Weak<dyn HeldOutcomes>>,
+    /// The wakers of the threads that drive the futures of items.
+    future_wakers: Vec<(u32, Waker)>,
 }
 
-/// What the stream takes at once.
+/// What the stream takes in one step.
 pub(crate) struct Arrived<R> {
     pub(crate) outcomes: Vec<Result<R, TaskError>>,
-    /// The items that they belong to, counted from the first of the chunk.
+    /// The items of the outcomes, counted from the first of the chunk.
     pub(crate) numbers: ItemNumbers,
     /// The place of the chunk's first item in the map.
     pub(crate) first: usize,
@@ -61,8 +67,8 @@ pub(crate) struct Arrived<R> {
     pub(crate) took: Option<(u32, Duration)>,
 }
 
-/// The stream's end of a chunk: yields all outcomes that have arrived at once. Dropping it cancels the
-/// items without one.
+/// The stream's end of a chunk: yields all outcomes that have arrived in one step. Dropping it cancels the items
+/// without one.
 pub(crate) struct Outcomes<R>(Arc<Chunk<R>>);
 
 /// The outcomes of a chunk that its stream no longer wants.
@@ -80,7 +86,13 @@ impl<R> Drop for Forgotten<R> {
 }
 
 impl<R> Chunk<R> {
-    pub(crate) fn new(ticket: Ticket, first: usize, items: u32, ordered: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        ticket: Ticket,
+        first: usize,
+        items: u32,
+        ordered: bool,
+        spares: &Spares<Result<R, TaskError>>,
+    ) -> Arc<Self> {
         let answers = Answers {
             next: 0,
             early: BTreeMap::new(),
@@ -91,6 +103,7 @@ impl<R> Chunk<R> {
             waker: None,
             token: None,
             holders: Vec::new(),
+            future_wakers: Vec::new(),
         };
         Arc::new(Self {
             ticket,
@@ -98,6 +111,7 @@ impl<R> Chunk<R> {
             items,
             ordered,
             urgent: AtomicBool::new(false),
+            spares: spares.clone(),
             answers: Mutex::new(answers),
         })
     }
@@ -106,8 +120,8 @@ impl<R> Chunk<R> {
         Outcomes(self.clone())
     }
 
-    /// Calls `put` to put outcomes in. Returns those that are not wanted, for the caller to drop: their
-    /// destructors are user code.
+    /// Calls `put` to add outcomes. Returns those that are not wanted, for the caller to drop: their destructors are
+    /// user code.
     #[must_use = "their destructors may panic"]
     fn answer<U>(&self, put: impl FnOnce(&mut Answers<R>) -> U) -> U {
         let mut answers = self.lock();
@@ -122,8 +136,10 @@ impl<R> Chunk<R> {
             true => None,
             false => answers.waker.take(),
         };
+        let future_wakers = answers.take_unwanted_wakers();
         drop(answers);
         drop(token);
+        future_wakers.into_iter().for_each(Waker::wake);
         if is_over {
             self.ticket.trace().end("ok"); // Each item has an outcome of its own.
         }
@@ -151,7 +167,7 @@ impl<R> Chunk<R> {
 }
 
 impl<R> Answers<R> {
-    /// Puts the outcomes of items that follow each other in. Gives back those of items that have one.
+    /// Adds the outcomes of consecutive items. Returns those of items that already have one.
     fn put(
         &mut self,
         first: u32,
@@ -204,7 +220,21 @@ impl<R> Answers<R> {
         self.forgotten || item < self.next || self.early.contains_key(&item)
     }
 
-    /// Moves on past the items that were answered before their turn.
+    /// Takes out the wakers of the threads that drive the future of an answered item.
+    fn take_unwanted_wakers(&mut self) -> Vec<Waker> {
+        if self.future_wakers.is_empty() {
+            return Vec::new();
+        }
+        let future_wakers = std::mem::take(&mut self.future_wakers);
+        let (unwanted, wanted) = future_wakers
+            .into_iter()
+            .partition(|(item, _)| self.has(*item));
+        self.future_wakers = wanted;
+        let unwanted: Vec<(u32, Waker)> = unwanted;
+        unwanted.into_iter().map(|(_, waker)| waker).collect()
+    }
+
+    /// Advances `next` past the items that were answered before their turn.
     fn catch_up(&mut self) {
         while let Some(outcome) = self.early.remove(&self.next) {
             if let Some(outcome) = outcome {
@@ -220,6 +250,18 @@ impl<R: Send> Wanted for Chunk<R> {
         !self.ticket.is_closed() && u32::try_from(item).is_ok_and(|item| !self.lock().has(item))
     }
 
+    fn wake_if_unwanted(&self, item: u64, waker: Option<Waker>) {
+        let mut answers = self.lock();
+        let future_wakers = &mut answers.future_wakers;
+        let place = future_wakers
+            .iter()
+            .position(|(of, _)| u64::from(*of) == item);
+        let before = place.map(|place| future_wakers.swap_remove(place));
+        future_wakers.extend(waker.map(|waker| (item as u32, waker))); // An item has a number of 32 bits.
+        drop(answers);
+        drop(before);
+    }
+
     /// An item has no handle to report to.
     fn report(&self, _: u64, _: u64, _: u64) {}
 }
@@ -230,8 +272,12 @@ impl<R: Send> Promise for Chunk<R> {
     }
 
     fn fail(&self, item: u32, error: TaskError) {
+        let error = match self.ticket.is_aborting() {
+            true => error.into_cancelled(),
+            false => error,
+        };
         let unwanted = self.answer(|answers| answers.put_one(item, Err(error), self.ordered));
-        drop(unwanted); // An error has no destructor of the user.
+        drop(unwanted); // An error runs no user code when it is dropped.
     }
 
     fn counts_time(&self) -> bool {
@@ -245,6 +291,9 @@ impl<R: Send> Promise for Chunk<R> {
 
 impl<R: Send> PromiseOf<R> for Chunk<R> {
     fn fulfil(&self, item: u32, value: R) {
+        if self.ticket.is_closed() {
+            self.end_abort(item..item + 1, true);
+        }
         let unwanted = self.answer(|answers| answers.put_one(item, Ok(value), self.ordered));
         if let Some(unwanted) = unwanted {
             panic::contain_drop(unwanted);
@@ -253,6 +302,10 @@ impl<R: Send> PromiseOf<R> for Chunk<R> {
 
     fn take_run(&self, first: u32, outcomes: Vec<Result<R, TaskError>>) {
         panic::contain_drops(self.put_run(first, outcomes));
+    }
+
+    fn spare(&self) -> Vec<Result<R, TaskError>> {
+        self.spares.take()
     }
 
     fn is_urgent(&self) -> bool {
@@ -267,18 +320,22 @@ impl<R: Send> PromiseOf<R> for Chunk<R> {
 }
 
 impl<R> Chunk<R> {
-    /// Puts the outcomes of items that follow each other in. Returns those that are not wanted.
+    /// Adds the outcomes of consecutive items. Returns those that are not wanted.
     pub(super) fn put_run(
         &self,
         first: u32,
         outcomes: Vec<Result<R, TaskError>>,
     ) -> Vec<Result<R, TaskError>> {
+        if self.ticket.is_closed() {
+            let items = first..first + outcomes.len() as u32;
+            self.end_abort(items, true);
+        }
         self.answer(|answers| answers.put(first, outcomes, self.ordered))
     }
 }
 
 impl<R: Send + 'static> Chunk<R> {
-    /// Watches the token among the options that apply, if there is one. Call it once an executor has the chunk.
+    /// Watches the token among the options in force, if there is one. Call it once an executor has the chunk.
     pub(super) fn watch_option(self: &Arc<Self>) {
         let Some(token) = self.ticket.options().cancel_token else {
             return;
@@ -295,25 +352,24 @@ impl<R: Send + 'static> Chunk<R> {
 }
 
 impl<R: Send> CancelTarget for Chunk<R> {
-    /// Answers the items without an outcome, then frees the work. A part of a chunk may run at any time, so those items
-    /// count as begun if any of it runs.
+    /// Answers the items without an outcome, then frees the work. Any part of a chunk may be running, so those items
+    /// count as started if any part has.
     fn cancel(&self) {
         if self.ticket.is_closed() {
             return;
         }
         let owner = self.ticket.owner();
+        if let Some(owner) = owner.as_ref().filter(|owner| owner.answers_late()) {
+            if self.ticket.begin_abort() {
+                let mut answer = |begun| self.end_abort(0..self.items, begun);
+                owner.abort(&self.ticket, &mut answer);
+            }
+            return;
+        }
         let begun = owner
             .as_ref()
             .is_some_and(|owner| owner.is_running(&self.ticket));
-        let error = self.ticket.error(begun, Cause::Cancelled);
-        let unanswered = self.answer(|answers| {
-            let unanswered = (0..self.items).filter(|item| !answers.has(*item));
-            let unanswered: Vec<u32> = unanswered.collect();
-            for item in &unanswered {
-                let _none = answers.put_one(*item, Err(error.clone()), self.ordered);
-            }
-            unanswered.len()
-        });
+        let unanswered = self.cancel_items(0..self.items, begun);
         if unanswered > 0
             && let Some(owner) = owner
         {
@@ -322,11 +378,33 @@ impl<R: Send> CancelTarget for Chunk<R> {
     }
 }
 
+impl<R> Chunk<R> {
+    /// Fails those of the items that have no outcome. Returns their number.
+    fn cancel_items(&self, items: Range<u32>, started: bool) -> usize {
+        let error = self.ticket.error(started, Cause::Cancelled);
+        self.answer(|answers| {
+            let unanswered = items.filter(|item| !answers.has(*item));
+            let unanswered: Vec<u32> = unanswered.collect();
+            for item in &unanswered {
+                let _none = answers.put_one(*item, Err(error.clone()), self.ordered);
+            }
+            unanswered.len()
+        })
+    }
+
+    /// Ends an abort of these items that waits for the executor's answer, if there is one.
+    pub(super) fn end_abort(&self, items: Range<u32>, started: bool) {
+        if self.ticket.is_aborting() {
+            self.cancel_items(items, started);
+        }
+    }
+}
+
 impl<R> Outcomes<R> {
-    /// From now on each outcome arrives as soon as it is there. Those that are held back arrive now.
+    /// From now on each outcome arrives as soon as it is available. Those that threads hold back arrive now.
     ///
-    /// A thread holds an outcome and looks at `urgent` under its lock. So it finds this store, or has held the outcome
-    /// before this takes the lock.
+    /// A thread holds an outcome and reads `urgent` under its lock. So it either sees this store, or already holds the
+    /// outcome when this takes the lock.
     pub(crate) fn hurry(&self) {
         self.0.urgent.store(true, Ordering::Relaxed);
         let holders = std::mem::take(&mut self.0.lock().holders);
@@ -339,8 +417,8 @@ impl<R> Outcomes<R> {
         self.0.urgent.load(Ordering::Relaxed)
     }
 
-    /// Takes all outcomes, and refuses those that arrive later. To cancel several chunks, forget each before
-    /// you drop the first: a worker that the first one frees must not start the next.
+    /// Takes all outcomes, and refuses those that arrive later. To cancel several chunks, forget each before you drop
+    /// the first: a worker that the first drop frees must not start the next chunk.
     pub(crate) fn forget(&self) -> Forgotten<R> {
         let mut answers = self.0.lock();
         let unanswered = answers.next < self.0.items;
@@ -348,10 +426,12 @@ impl<R> Outcomes<R> {
         let arrived = std::mem::take(&mut answers.arrived);
         let early = std::mem::take(&mut answers.early);
         let token = answers.token.take();
+        let future_wakers = answers.take_unwanted_wakers();
         self.0.ticket.close();
         let cancelled = self.0.items - answers.next - early.len() as u32;
         drop(answers); // The destructors of the outcomes are user code.
         drop(token);
+        future_wakers.into_iter().for_each(Waker::wake);
         self.0.count(&arrived);
         self.0.ticket.count("cancelled", cancelled as usize);
         if unanswered {
@@ -366,7 +446,7 @@ impl<R> Outcomes<R> {
 }
 
 impl<R> Drop for Outcomes<R> {
-    /// As for a handle: the caller gives up first, then the executor frees the work.
+    /// As for a handle: closes the ticket first, so that the executor then frees the work.
     fn drop(&mut self) {
         let forgotten = self.forget();
         if forgotten.unanswered

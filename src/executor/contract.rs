@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use super::encoded::Job;
 use super::error::TaskError;
 use super::options::{Shutdown, ShutdownReport};
+use super::promise::Terms;
 use super::room::Room;
 use super::stats::Stats;
 
@@ -29,9 +31,9 @@ use super::stats::Stats;
 /// # Ok(()) }
 /// ```
 ///
-/// The trait is sealed: [`ThreadPoolExecutor`](crate::ThreadPoolExecutor) and `ProcessPoolExecutor`
-/// implement it, and no other crate can. A test that needs a stand-in for a process pool uses a
-/// `ThreadPoolExecutor` with one worker.
+/// The trait is sealed: only the executors of this crate implement it, such as
+/// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor) and `ProcessPoolExecutor`. A test that needs a stand-in for a
+/// process pool uses a `ThreadPoolExecutor` with one worker.
 #[async_trait]
 pub trait Executor: Intake + Send + Sync + Debug {
     /// Refuses new work, ends the accepted tasks as `how` says, and waits until all workers have ended.
@@ -52,6 +54,9 @@ pub trait Intake {
     #[cfg(feature = "process")]
     fn spawn_job(&self, job: Job);
 
+    /// What it attaches to each job that it takes.
+    fn terms(&self) -> &Arc<Terms>;
+
     /// Takes room in the queue, if there is any.
     ///
     /// # Errors
@@ -64,7 +69,13 @@ pub trait Intake {
     /// `is_shutdown()` after a shutdown.
     async fn room(&self) -> Result<Room, TaskError>;
 
-    /// Another handle on the same executor. It does not keep the executor open: once the
-    /// executor is dropped, it refuses what is submitted through the handle.
+    /// How long the items of a `map` that travel together should run: many times longer than the round trip to a
+    /// worker.
+    fn chunk_time(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    /// Another handle to the same executor. It does not keep the executor open: once the executor is dropped, the
+    /// handle refuses new tasks.
     fn handle(&self) -> Arc<dyn Executor>;
 }

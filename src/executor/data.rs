@@ -4,14 +4,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::task::{Nary, Unary};
+#[cfg(feature = "cluster")]
+use crate::wire::shape;
 use crate::wire::{Chain, CodecError, Reader, codec};
 
 /// Data that can travel to another process and back.
 ///
-/// Implemented for every type that serde can both write and read. Whatever survives a trip through
-/// serde_json survives this one, with two exceptions: types that only serde_json knows (`RawValue`),
-/// and bytes beside text inside an untagged enum. Keys of maps may be of any type, and a `Some`
-/// around nothing (`Some(None)`, `Some(())`) stays a `Some`.
+/// Implemented for every type that serde can both write and read. Whatever survives a round trip through serde_json
+/// survives this one, with two exceptions: types that only serde_json knows (`RawValue`), and bytes beside text inside
+/// an untagged enum. Keys of maps may be of any type, and a `Some` around nothing (`Some(None)`, `Some(())`) stays a
+/// `Some`.
 ///
 /// # Limits
 ///
@@ -37,7 +39,8 @@ use crate::wire::{Chain, CodecError, Reader, codec};
     message = "`{Self}` cannot travel to another process",
     label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: the methods of `ThreadPoolExecutor` need neither",
-    note = "each part of it needs them, too; an error without serde can travel as its text, in a `Result<T, String>`"
+    note = "each part of it needs them, too; an error without serde can travel as its text, in a `Result<T, String>`",
+    note = "a future is driven where its function is called: submit an `async fn` with `submit_async`, or pass `Async(function)` to the other methods"
 )]
 pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
 
@@ -69,6 +72,9 @@ mod sealed {
         fn encode(self, out: &mut Chain) -> Result<(), CodecError>;
         fn decode(input: &mut Reader) -> Result<Self, CodecError>;
         fn skip(input: &mut Reader) -> Result<(), CodecError>;
+        /// How each argument is encoded, as text.
+        #[cfg(feature = "cluster")]
+        fn forms() -> Vec<&'static str>;
     }
 }
 
@@ -84,6 +90,11 @@ impl<A: Data> Encode<Unary> for A {
     fn skip(input: &mut Reader) -> Result<(), CodecError> {
         codec::skip(input)
     }
+
+    #[cfg(feature = "cluster")]
+    fn forms() -> Vec<&'static str> {
+        vec![shape::form::<A>()]
+    }
 }
 
 impl Encode<Nary<()>> for () {
@@ -97,6 +108,11 @@ impl Encode<Nary<()>> for () {
 
     fn skip(_: &mut Reader) -> Result<(), CodecError> {
         Ok(())
+    }
+
+    #[cfg(feature = "cluster")]
+    fn forms() -> Vec<&'static str> {
+        Vec::new()
     }
 }
 
@@ -116,14 +132,19 @@ macro_rules! nary {
             }
 
             fn decode(input: &mut Reader) -> Result<Self, CodecError> {
-                // All are taken out before the first is decoded: if one fails, the next item must not
-                // read the others.
+                // All arguments are taken out before the first is decoded: if one cannot be decoded, the next item must
+                // not read the others.
                 $(let mut $arg = codec::next(input)?;)*
                 Ok(($(codec::get::<$Arg>(&mut $arg)?,)*))
             }
 
             fn skip(input: &mut Reader) -> Result<(), CodecError> {
                 [$(stringify!($arg)),*].into_iter().try_for_each(|_| codec::skip(input))
+            }
+
+            #[cfg(feature = "cluster")]
+            fn forms() -> Vec<&'static str> {
+                vec![$(shape::form::<$Arg>()),*]
             }
         }
     };

@@ -1,5 +1,5 @@
-//! The timeout of a stream or a wait. The task that polls it also drives its timer, so a blocked runtime delays no
-//! other task.
+//! The timeout of a stream or a wait. The task that polls the stream also drives the timer, so a blocked runtime does
+//! not delay the others.
 
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
@@ -12,11 +12,11 @@ use tokio::time::{Sleep, sleep_until};
 use crate::home::{Alarm, Home};
 use crate::panic;
 
-/// Counts from its creation. The first poll makes the timer.
+/// The time counts from its creation. The first poll creates the timer.
 #[derive(Debug)]
 pub(crate) struct Deadline {
     since: Instant,
-    /// The same by the clock of the runtime, which a test may have paused.
+    /// The creation by the clock of the runtime, which a test may have paused.
     since_here: tokio::time::Instant,
     limit: Option<Duration>,
     timer: Option<WaitTimer>,
@@ -26,10 +26,10 @@ pub(crate) struct Deadline {
 enum WaitTimer {
     /// A timer of the runtime that polls.
     Theirs(Id, Pin<Box<Sleep>>),
-    /// An alarm of the crate's own: the caller has no runtime, or one without timers.
+    /// An alarm of the crate's own thread: the caller has no runtime, or one without timers.
     Own(
         oneshot::Receiver<()>,
-        #[expect(dead_code, reason = "kept until the end")] Alarm,
+        #[expect(dead_code, reason = "held until the deadline is dropped")] Alarm,
     ),
 }
 
@@ -53,7 +53,7 @@ impl Deadline {
         self.limit.is_some()
     }
 
-    /// Ready with the limit from the deadline on.
+    /// Ready with the limit once the deadline has passed.
     pub(crate) fn poll_passed(&mut self, cx: &mut task::Context<'_>) -> Poll<Duration> {
         let Some(limit) = self.limit else {
             return Poll::Pending;
@@ -63,13 +63,13 @@ impl Deadline {
             self.since_here.checked_add(limit),
         );
         let (Some(end), Some(end_here)) = ends else {
-            return Poll::Pending; // An end that the clock cannot represent never comes.
+            return Poll::Pending; // The clock cannot represent this deadline, so it never passes.
         };
         let here = Handle::try_current().map(|runtime| runtime.id()).ok();
         let timer = match &mut self.timer {
             Some(timer) if timer.runs_in(here) => timer,
             none => {
-                // A timer that is due fires only at the runtime's next turn.
+                // A timer that is due fires only at the runtime's next turn, so the clock is read here.
                 let is_due = match here {
                     Some(_) => end_here <= tokio::time::Instant::now(),
                     None => end <= Instant::now(),
@@ -109,7 +109,7 @@ impl WaitTimer {
             Self::Theirs(_, sleep) => sleep.as_mut().poll(cx),
             Self::Own(rung, _) => match ready!(Pin::new(rung).poll(cx)) {
                 Ok(()) => Poll::Ready(()),
-                Err(_) => Poll::Pending, // No thread is left for alarms. The next poll tries again.
+                Err(_) => Poll::Pending, // No thread for alarms could be started. The next poll tries again.
             },
         }
     }

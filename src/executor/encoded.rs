@@ -1,19 +1,22 @@
-//! A call encoded for another process, and the job that it is made from.
+//! The job that a submitted call becomes, its encoded items, and the call that a worker process receives.
 //!
-//! Only a job that is [`Portable`] has an encoding. What captures stays in this process: it is
-//! [`Work`] and no more.
+//! Only a job that is [`Portable`] can be encoded. A function that captures stays in this process: its job is [`Work`]
+//! only.
 
 use std::sync::Arc;
 
+use super::callee::{Callee, NOT_IN_EXECUTABLE};
 use super::data::{Arguments, Data};
 use super::erased::{ChunkCalls, OneCall, ThreadJob, Unstarted, Work};
 use super::error::Cause;
 use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use super::room::Room;
-use super::served::{PromiseEncoded, ServeInitializer, ServeItems};
-use super::task::{Initialized, Task};
-use crate::function::{FunctionOffset, Serve};
+#[cfg(feature = "multiprocessing")]
+use super::served::ServeItems;
+use super::served::{PromiseEncoded, ServeInitializer};
+use super::task::{Initialized, Task, Unfinished};
+use crate::function::{FunctionOffset, Serve, entry_point};
 use crate::home::Alarm;
 use crate::panic;
 use crate::wire::descriptors::{self, Descriptor};
@@ -21,8 +24,7 @@ use crate::wire::descriptors::{self, Descriptor};
 use crate::wire::frame;
 use crate::wire::{Chain, CodecError, Payload};
 
-/// A submitted call that can run in any process, its types erased. Dropping it gives its caller an
-/// error.
+/// A submitted call that can run in any process, its types erased. Dropping it gives its caller an error.
 ///
 /// An [`Executor`](crate::Executor) gets these; callers use [`ExecutorExt`](crate::ExecutorExt).
 pub struct Job {
@@ -32,9 +34,12 @@ pub struct Job {
 
 /// Work that can also run in another process.
 pub(crate) trait Portable: Work {
-    /// Turns it into calls, each of at most `limit` bytes. An item that cannot be encoded fails by
-    /// itself.
-    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall));
+    /// The function that the job calls.
+    fn callee(&self) -> Callee;
+
+    /// Encodes its items, and emits them in portions of at most `limit` bytes. An item that cannot be encoded fails
+    /// by itself.
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedItems));
 }
 
 impl Job {
@@ -71,9 +76,13 @@ where
     M: 'static,
     P: PromiseOf<F::Output> + PromiseEncoded + 'static,
 {
-    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall)) {
+    fn callee(&self) -> Callee {
+        Callee::of::<F, A, M>(&self.function)
+    }
+
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedItems)) {
         let args = std::iter::once(self.args);
-        encode_items(&self.function, args, self.owed, limit, emit);
+        encode_items(args, A::encode, self.owed, limit, emit);
     }
 }
 
@@ -87,12 +96,14 @@ where
 {
     type Output = F::Output;
 
+    const IS_ASYNC: bool = F::IS_ASYNC;
+
     fn name() -> &'static str {
-        std::any::type_name::<F>()
+        F::path()
     }
 
-    fn call_item(&self, args: A) -> F::Output {
-        self.0.call(args)
+    fn call_item(&self, args: A) -> Result<F::Output, Unfinished> {
+        self.0.run(args)
     }
 }
 
@@ -104,38 +115,25 @@ where
     M: 'static,
     P: PromiseOf<F::Output> + PromiseEncoded + 'static,
 {
-    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall)) {
-        encode_items(
-            &self.function.0,
-            self.items.into_iter(),
-            self.owed,
-            limit,
-            emit,
-        );
+    fn callee(&self) -> Callee {
+        Callee::of::<F, A, M>(&self.function.0)
+    }
+
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedItems)) {
+        encode_items(self.items.into_iter(), A::encode, self.owed, limit, emit);
     }
 }
 
-/// Encodes the calls of a function, and emits them as they get full.
-fn encode_items<F, A, M, P>(
-    function: &F,
+/// Encodes items with `put`, and emits them whenever a portion is full.
+pub(super) fn encode_items<A, P: PromiseEncoded + 'static>(
     mut items: impl Iterator<Item = A>,
+    put: impl Fn(A, &mut Chain) -> Result<(), CodecError>,
     owed: Owed<P>,
     limit: usize,
-    emit: &mut dyn FnMut(EncodedCall),
-) where
-    F: Task<A, M> + Copy + Send + Sync + 'static,
-    F::Output: Data,
-    A: Arguments<M>,
-    P: PromiseEncoded + 'static,
-{
-    let Some(function) = FunctionOffset::of::<F, ServeItems<A, M>>(function) else {
-        owed.fail_rest(&Cause::Codec(NOT_IN_EXECUTABLE.into()));
-        panic::contain_drops(items);
-        return;
-    };
+    emit: &mut dyn FnMut(EncodedItems),
+) {
     let mut outbound = Outbound {
         owed,
-        function,
         payload: Chain::new(),
         descriptors: Vec::new(),
         begun: 0,
@@ -145,7 +143,7 @@ fn encode_items<F, A, M, P>(
         emit,
     };
     loop {
-        match encoded(|| outbound.fill(&mut items)) {
+        match encoded(|| outbound.fill(&mut items, &put)) {
             Ok(Filled::All) => break,
             Ok(Filled::Full) => outbound.flush(),
             Ok(Filled::Over { alone }) => outbound.shed(alone),
@@ -155,20 +153,43 @@ fn encode_items<F, A, M, P>(
     outbound.flush();
 }
 
-/// Items of a job, encoded for another process.
+/// Items of a job, encoded.
+pub(crate) struct EncodedItems {
+    pub(crate) owed: Owed<dyn PromiseEncoded>,
+    /// The number of the payload's first item.
+    pub(crate) base: u32,
+    pub(crate) payload: Payload,
+}
+
+/// Items of a job on their way to a worker process.
 pub(crate) struct EncodedCall {
     pub(crate) owed: Owed<dyn PromiseEncoded>,
     pub(crate) function: FunctionOffset,
     /// The number of the payload's first item; `owed` may begin later.
     pub(crate) base: u32,
     pub(crate) payload: Payload,
-    /// Refuses it at the end of its queue timeout.
+    /// Refuses the call at the end of its queue timeout.
     pub(crate) expiry: Option<Arc<Alarm>>,
-    /// How many workers died when it was the next to begin.
+    /// How many workers died while this call was the next to begin.
     pub(crate) strikes: u8,
 }
 
 impl EncodedCall {
+    pub(crate) fn new(
+        function: FunctionOffset,
+        items: EncodedItems,
+        expiry: Option<Arc<Alarm>>,
+    ) -> Self {
+        Self {
+            owed: items.owed,
+            function,
+            base: items.base,
+            payload: items.payload,
+            expiry,
+            strikes: 0,
+        }
+    }
+
     /// Takes the next item out as a call of its own, to run once more.
     pub(crate) fn take_for_retry(&mut self) -> Self {
         let owed = self.owed.take_for_retry();
@@ -188,7 +209,7 @@ impl EncodedCall {
             function: self.function,
             base: self.base,
             payload: self.payload.clone(),
-            expiry: None, // It has left the queue before.
+            expiry: None, // The call has left the queue already.
             strikes: 0,
         }
     }
@@ -219,22 +240,21 @@ const FULL: usize = 256 * 1024;
 /// A call takes items until it has this many descriptors that all of its items may name.
 const MOST_LASTING: usize = 64;
 
-/// Encodes items, and emits a call whenever one is full.
+/// Encodes items, and emits them whenever a portion is full.
 struct Outbound<'a, P: Promise> {
     /// The items in `payload`, and those not encoded yet.
     owed: Owed<P>,
-    function: FunctionOffset,
     payload: Chain,
     /// The lasting descriptors of the call, and then all of the latest item.
     descriptors: Vec<Descriptor>,
-    /// Where in the payload the latest item begins.
+    /// Where the latest item starts in the payload.
     begun: usize,
-    /// The number of descriptors before the latest item. They are lasting ones.
+    /// How many descriptors precede those of the latest item. They are lasting ones.
     lasting: usize,
     /// How many items are fully encoded.
     count: u32,
     limit: usize,
-    emit: &'a mut dyn FnMut(EncodedCall),
+    emit: &'a mut dyn FnMut(EncodedItems),
 }
 
 /// Why the encoding of items stopped.
@@ -243,22 +263,23 @@ enum Filled {
     All,
     /// The call is full.
     Full,
-    /// The latest item needs another call: the call exceeds its limit with it. Or a call of its own, if it has
-    /// descriptors that are closed as soon as it begins.
+    /// The latest item needs another call, because it exceeds this call's limit. `alone`: it needs a call of its own,
+    /// because it has descriptors that are closed as soon as it begins.
     Over { alone: bool },
 }
 
 impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
     /// Encodes items until the call must be emitted or no item is left. User code runs here.
-    fn fill<A: Arguments<M>, M>(
+    fn fill<A>(
         &mut self,
         items: impl Iterator<Item = A>,
+        put: impl Fn(A, &mut Chain) -> Result<(), CodecError>,
     ) -> Result<Filled, CodecError> {
         descriptors::gather(&mut self.descriptors, || {
             for args in items {
                 self.begun = self.payload.len();
                 self.lasting = descriptors::gathered().lasting;
-                args.encode(&mut self.payload)?;
+                put(args, &mut self.payload)?;
                 self.count += 1;
                 let gathered = descriptors::gathered();
                 let alone = gathered.for_one_item > 0;
@@ -282,7 +303,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             return self.fail(too_large(size, self.limit));
         }
         let latest = self.payload.split_off(self.begun);
-        // The item names its descriptors by their numbers, so it takes those before them along.
+        // The item refers to its descriptors by number, so its call needs the descriptors before them, too.
         let descriptors = self.descriptors.clone();
         self.descriptors.truncate(self.lasting);
         self.flush();
@@ -318,13 +339,10 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             .map(|promise| promise as Arc<dyn PromiseEncoded>);
         self.payload.attach(std::mem::take(&mut self.descriptors));
         let payload = self.payload.finish();
-        (self.emit)(EncodedCall {
+        (self.emit)(EncodedItems {
             owed,
-            function: self.function,
             base,
             payload,
-            expiry: None,
-            strikes: 0,
         });
     }
 }
@@ -380,7 +398,7 @@ where
     F::Output: Data,
     A: Arguments<M>,
 {
-    /// Leaves room in the frame for the rest of the first message.
+    /// The rest of the frame is for the other fields of the first message.
     const MOST: usize = frame::LARGEST / 2;
     let (entry, chain) = encode_opening::<ServeItems<A, M>, _, _, _>(function, args)?;
     if chain.len() > MOST {
@@ -399,7 +417,7 @@ where
     F: Copy + Send + Sync + 'static,
     A: Arguments<M>,
 {
-    let entry = FunctionOffset::of::<F, S>(&function).ok_or(NOT_IN_EXECUTABLE)?;
+    let entry = FunctionOffset::of(entry_point::<F, S>(&function)).ok_or(NOT_IN_EXECUTABLE)?;
     let mut chain = Chain::new();
     let mut descriptors = Vec::new();
     encoded(|| descriptors::gather(&mut descriptors, || args.encode(&mut chain)))?;
@@ -414,6 +432,3 @@ where
     chain.seal();
     Ok((entry, chain))
 }
-
-const NOT_IN_EXECUTABLE: &str = "cannot be sent: its function lies in a shared library, where a worker cannot \
-    find it; move the function into the executable";

@@ -1,5 +1,5 @@
-//! A call that runs in this process, its types erased. Its caller always gets an outcome, and gets it before
-//! the destructor of a function or an argument runs.
+//! A call that runs in this process, its types erased. Its caller always gets an outcome, and gets it before the
+//! destructor of a function or an argument runs.
 //!
 //! A call has one item (`submit`), a chunk has several that travel together (`map`). Each item
 //! starts, ends and fails by itself.
@@ -14,9 +14,10 @@ use super::error::{Cause, TaskError};
 use super::handle::{JoinHandle, OutcomeCell};
 use super::mapper::Mapper;
 use super::options::TaskOptions;
-use super::promise::{Owed, Promise, PromiseOf, Ticket};
+use super::promise::{Owed, Promise, PromiseOf, Terms, Ticket};
 use super::room::Room;
 use super::run::{ItemRunner, JobThread, Share, SharedChunk, Tally};
+use super::spares::Spares;
 use super::task::Task;
 use crate::disposal;
 use crate::panic;
@@ -33,20 +34,20 @@ pub(crate) trait Work: Send {
     /// Runs it on this thread, item by item.
     fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally;
 
-    /// Fails all its items, none of them started. Returns their number. Its function and arguments stay.
+    /// Fails all its items; none of them has started. Returns their number. Does not drop its function and arguments.
     fn fail(&mut self, cause: &Cause) -> usize;
 
-    /// Whether a destructor of the user runs when it is dropped.
+    /// Whether dropping it runs a destructor of the user.
     fn has_destructors(&self) -> bool;
 
-    /// Drops its function and its arguments, each by itself. No panic leaves it.
+    /// Drops its function and its arguments, each separately. Contains their panics.
     fn drop_values(self: Box<Self>);
 
-    /// Leaves the queue: a chunk of several items can then be shared among threads.
+    /// Turns into work that has left the queue: several threads can then share a chunk.
     fn open(self: Box<Self>) -> OpenWork;
 }
 
-/// Work that has not begun. If it is dropped, its callers get an error first. Then its function and arguments
+/// Work that has not started. If it is dropped, its callers get an error first. Then its function and arguments
 /// are dropped on another thread: their destructors may block or panic, and any thread may drop this.
 pub(crate) struct Unstarted<W: Work + ?Sized + 'static>(Option<Box<W>>);
 
@@ -60,10 +61,10 @@ impl<W: Work + ?Sized> Unstarted<W> {
         self.0.as_mut().map_or(0, |work| work.fail(cause))
     }
 
-    /// Takes the work out. Its new owner answers its callers.
+    /// Takes the work out. Its new owner must answer its callers.
     pub(crate) fn begin(mut self) -> Box<W> {
-        let work = self.0.take().expect("only this and the drop take it");
-        std::mem::forget(self); // Nothing is left in it. This spares the drop on the way of each call.
+        let work = self.0.take().expect("only `begin` and the drop take it");
+        std::mem::forget(self); // It is empty now. Skips the drop code for every call.
         work
     }
 }
@@ -97,7 +98,7 @@ pub(crate) enum OpenWork {
 }
 
 impl OpenWork {
-    /// Fails the items that have not begun. Returns their number.
+    /// Fails the items that have not started. Returns their number.
     pub(crate) fn fail(&mut self, cause: &Cause) -> usize {
         match self {
             Self::One(work) => work.fail(cause),
@@ -131,10 +132,11 @@ impl<F, A, M, P: Promise> OneCall<F, A, M, P> {
     }
 }
 
-/// Submits one call: `send` takes it with its room. Without room the handle fails with the reason, and
-/// another thread drops the function and its arguments.
+/// Submits one call: `send` takes it with its room. Without room, the handle fails with the reason, and another thread
+/// drops the function and its arguments.
 pub(crate) fn submit_one<F, A, M>(
     name: &'static str,
+    terms: &Arc<Terms>,
     room: Result<Room, TaskError>,
     options: Option<Arc<TaskOptions>>,
     function: F,
@@ -146,20 +148,22 @@ where
     F::Output: Send + 'static,
     A: Send + 'static,
 {
-    let ticket = Ticket::new(name, options);
-    let cell = Arc::new(OutcomeCell::new(ticket));
+    let ticket = Ticket::new(name, options).of_async(F::IS_ASYNC);
     match room {
         Ok(room) => {
+            let cell = Arc::new(OutcomeCell::new(ticket.of_executor(terms.clone())));
             send(Box::new(OneCall::new(function, args, cell.clone())), room);
             cell.watch_option();
+            JoinHandle::new(cell)
         }
         Err(refusal) => {
+            let cell = OutcomeCell::new(ticket);
             cell.refuse(&refusal);
             disposal::dispose(args);
             disposal::dispose(function);
+            JoinHandle::new(Arc::new(cell))
         }
     }
-    JoinHandle::new(cell)
 }
 
 impl<F, A, M, P> Work for OneCall<F, A, M, P>
@@ -199,7 +203,7 @@ where
         }
         let item = owed.take_number();
         let mut runner = ItemRunner::new(owed.promise(), seat);
-        runner.run(item, || function.call(args));
+        runner.run(item, || function.run(args));
         runner.tally
     }
 
@@ -227,6 +231,8 @@ pub(crate) struct ChunkCalls<F, A, M, P: Promise> {
     pub(super) function: F,
     pub(super) items: Vec<A>,
     pub(super) owed: Owed<P>,
+    /// Takes the buffer of the items.
+    spares: Spares<A>,
     marker: PhantomData<fn() -> M>,
 }
 
@@ -237,8 +243,15 @@ impl<F, A, M, P: Promise> ChunkCalls<F, A, M, P> {
             function,
             items,
             owed: Owed::new(promise, 0..count),
+            spares: Spares::default(),
             marker: PhantomData,
         }
+    }
+
+    /// Leaves the buffer of the items to later chunks, once it is empty.
+    pub(super) fn reusing(self, spares: &Spares<A>) -> Self {
+        let spares = spares.clone();
+        Self { spares, ..self }
     }
 }
 
@@ -286,7 +299,7 @@ where
             });
         }
         let mut tally = runner.tally;
-        tally.cancelled += owed.refuse(); // Before the destructors of what is left run.
+        tally.cancelled += owed.refuse(); // Before the destructors of the remaining arguments run.
         panic::contain_drops(items);
         panic::contain_drop(function);
         tally
@@ -312,6 +325,11 @@ where
         if self.items.len() < 2 {
             return OpenWork::One(Unstarted::new(self));
         }
-        OpenWork::Chunk(Share::new(self.function, self.items.into(), self.owed))
+        OpenWork::Chunk(Share::new(
+            self.function,
+            self.items,
+            self.spares,
+            self.owed,
+        ))
     }
 }

@@ -13,7 +13,7 @@ use crate::panic::{Location, PanicReport};
 /// Why a task gave no result.
 ///
 /// The predicates tell the cause; `Display` says what happened, to which task, and what to do. It escapes control
-/// characters, for it may contain words of the task. Cheap to clone.
+/// characters, because the text may come from the task. Cheap to clone.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -59,12 +59,13 @@ use crate::panic::{Location, PanicReport};
 /// |---|---|
 /// | `task`, `started` | [`task_name`](Self::task_name) and [`was_started`](Self::was_started) |
 /// | `attempts` | [`attempts`](Self::attempts) |
+/// | `host`, `worker`, `worker_name` | [`host`](Self::host), [`remote_worker`](Self::remote_worker), and its name |
 /// | `kind` | `cancelled`, `panicked`, `worker_lost`, `timed_out`, `rejected`, `shutdown`, `codec` or `init_failed` |
 /// | `index` | [`index`](Self::index) |
 /// | `limit` | the time limit of `timed_out` and of the refusal `waited_too_long`: `secs` and `nanos` |
-/// | `refusal` | why it is `rejected`: `queue_full`, `waited_too_long`, `other_process` or `invalid_setting` |
+/// | `refusal` | why it is `rejected`: `queue_full`, `stream_full`, `waited_too_long`, `other_process` or `invalid_setting` |
 /// | `capacity` | the places of the queue that is full |
-/// | `reason` | the text of `codec`, `init_failed` and `invalid_setting` |
+/// | `reason` | the text of `codec`, `init_failed`, `invalid_setting` and `stream_full` |
 /// | `panic` | `message`, `location` (`file`, `line`, `column`) and `backtrace` of `panicked`, or of an initializer |
 /// | `death` | of `worker_lost`, or of a worker that never became ready: `pid`, `exit_code`, `signal`, `exit_discarded` (whether neither is known because the program ignores SIGCHLD), `stderr_tail`, `out_of_memory`, `runs`, and `protocol`, the rule that it broke if the pool ended it for that |
 /// | `broken` | whether the pool has stopped starting workers |
@@ -78,9 +79,24 @@ struct TaskErrorInner {
     /// Which item of a map it belongs to.
     index: Option<usize>,
     started: bool,
-    /// How often the task was attempted.
+    /// How many times the task was attempted.
     attempts: u32,
+    /// Where the last attempt ran, if not on this machine.
+    origin: Option<Arc<ErrorOrigin>>,
     cause: Cause,
+}
+
+/// The worker on another machine that reported an error.
+#[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "serde"),
+    allow(dead_code, reason = "an error from elsewhere arrives as data")
+)]
+pub(crate) struct ErrorOrigin {
+    pub(crate) host: String,
+    pub(crate) worker: String,
+    /// Set if its user named it.
+    pub(crate) name: Option<String>,
 }
 
 /// What happened, with its details.
@@ -107,8 +123,15 @@ pub(crate) enum Cause {
     allow(dead_code, reason = "some reasons need worker processes")
 )]
 pub(crate) enum Rejection {
-    QueueFull { capacity: usize },
-    WaitedTooLong { limit: Duration },
+    QueueFull {
+        capacity: usize,
+    },
+    /// The servers' stream has reached a limit; this is the servers' message.
+    #[cfg(feature = "cluster")]
+    StreamFull(Cow<'static, str>),
+    WaitedTooLong {
+        limit: Duration,
+    },
     OtherProcess,
     InvalidSetting(Cow<'static, str>),
 }
@@ -119,11 +142,11 @@ pub(crate) struct Death {
     pub(crate) pid: u32,
     pub(crate) exit_code: Option<i32>,
     pub(crate) signal: Option<i32>,
-    /// Neither is known, because this program ignores SIGCHLD.
+    /// The exit code and the signal are unknown, because this program ignores SIGCHLD.
     pub(crate) exit_discarded: bool,
     pub(crate) stderr_tail: String,
     pub(crate) out_of_memory: bool,
-    /// How often the task ran; each worker was lost.
+    /// How many times the task ran; each run lost its worker.
     pub(crate) runs: u32,
     /// Set if the pool killed the worker because it broke the protocol.
     pub(crate) protocol: Option<String>,
@@ -137,7 +160,7 @@ pub(crate) struct InitFailure {
     pub(crate) death: Option<Death>,
     /// The pool starts no workers until `warm_up` is called.
     pub(crate) broken: bool,
-    /// Set if other workers are ready, but not as many as a `warm_up` wants.
+    /// Set if other workers are ready, but fewer than a `warm_up` needs.
     pub(crate) shortfall: Option<Shortfall>,
 }
 
@@ -155,6 +178,7 @@ impl TaskError {
             index: None,
             started,
             attempts: 1,
+            origin: None,
             cause,
         }))
     }
@@ -165,7 +189,17 @@ impl TaskError {
         self
     }
 
-    /// The same error, of an item that `losses` workers were lost with before.
+    /// The same error, of a task on another machine.
+    #[cfg_attr(
+        not(feature = "serde"),
+        allow(dead_code, reason = "an error from elsewhere arrives as data")
+    )]
+    pub(crate) fn of_worker(mut self, origin: Arc<ErrorOrigin>) -> Self {
+        Arc::make_mut(&mut self.0).origin = Some(origin);
+        self
+    }
+
+    /// The same error, of an item that lost `losses` workers before.
     pub(crate) fn of_rerun(self, losses: u32) -> Self {
         match self.0.attempts > losses {
             true => self,
@@ -173,13 +207,35 @@ impl TaskError {
         }
     }
 
-    /// The same error, after `earlier` other attempts. `started`: in one of them the function began.
+    /// The same error, after `earlier` other attempts. `started`: the function began in one of them.
     pub(crate) fn after(mut self, earlier: u32, started: bool) -> Self {
         if earlier > 0 {
             let inner = Arc::make_mut(&mut self.0);
             inner.attempts = inner.attempts.saturating_add(earlier);
             inner.started |= started;
         }
+        self
+    }
+
+    /// Whether it is a clone of the other error.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Turns the error of a task that its caller had cancelled into `is_cancelled`. A shutdown does not say whether the
+    /// task started. The task then counts as started, so that no caller runs it a second time by mistake.
+    pub(super) fn into_cancelled(mut self) -> Self {
+        let inner = Arc::make_mut(&mut self.0);
+        inner.started |= matches!(inner.cause, Cause::Shutdown);
+        inner.cause = Cause::Cancelled;
+        self
+    }
+
+    /// The same error, of a task that its caller knows by this name.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn of_task(mut self, task: TaskName) -> Self {
+        Arc::make_mut(&mut self.0).task = task;
         self
     }
 
@@ -224,6 +280,10 @@ impl TaskError {
 
     /// Returns whether it was refused because the queue is too long.
     pub(crate) fn is_busy(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        if let Cause::Rejected(Rejection::StreamFull(_)) = self.0.cause {
+            return true;
+        }
         matches!(
             self.0.cause,
             Cause::Rejected(Rejection::QueueFull { .. } | Rejection::WaitedTooLong { .. })
@@ -300,7 +360,7 @@ impl TaskError {
         self.0.index
     }
 
-    /// Returns how often the task was attempted: by [`retry`](crate::retry()), and by its executor for
+    /// Returns how many times the task was attempted: by [`retry`](crate::retry()), and by its executor for
     /// [`TaskOptions::retries`](crate::TaskOptions::retries). 1 without retries.
     ///
     /// ```
@@ -316,6 +376,33 @@ impl TaskError {
     /// ```
     pub fn attempts(&self) -> u32 {
         self.0.attempts
+    }
+
+    /// Returns the name of the host that ran the last attempt, if that is another machine.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let error = pool.submit(|| panic!("no"), ()).await.unwrap_err();
+    /// assert_eq!(error.host(), None); // A thread pool runs its tasks in this process.
+    /// # Ok(()) }
+    /// ```
+    pub fn host(&self) -> Option<&str> {
+        self.0.origin.as_ref().map(|origin| &*origin.host)
+    }
+
+    /// Returns the id of the worker that ran the last attempt, if it is on another [`host`](Self::host). The worker's
+    /// log has the same id.
+    pub fn remote_worker(&self) -> Option<&str> {
+        self.0.origin.as_ref().map(|origin| &*origin.worker)
+    }
+
+    /// Where it is from, if that is another machine.
+    #[cfg(feature = "serde")]
+    pub(super) fn origin(&self) -> Option<&ErrorOrigin> {
+        self.0.origin.as_deref()
     }
 
     /// Returns the message of the panic, if it was a string.
@@ -349,8 +436,8 @@ impl TaskError {
     }
 
     /// Returns the last lines that the lost worker wrote to stderr since the task began, at most 16 KiB. For an item of
-    /// a `map`, they may start with those of earlier items that travelled with it. They are as the worker wrote them: a
-    /// terminal acts on the control characters in them.
+    /// a `map`, they may start with those of earlier items that travelled with it. They are not escaped: a terminal
+    /// interprets the control characters in them.
     pub fn stderr_tail(&self) -> Option<&str> {
         self.death().map(|death| death.stderr_tail.as_str())
     }
@@ -378,7 +465,7 @@ impl TaskError {
     }
 }
 
-/// Control characters in the words of a worker are escaped.
+/// Escapes control characters, because parts of the text come from a worker.
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.describe(&mut Escaped(f))
@@ -393,7 +480,7 @@ impl TaskError {
             "before it started"
         };
         let name = self.task_name();
-        // A task's own timeout counts from its start. This one belongs to a stream of results.
+        // A timeout of the task counts from its start. So a timeout without a start is that of a stream of results.
         if let (false, Cause::TimedOut { limit }) = (self.0.started, &self.0.cause) {
             return write!(
                 f,
@@ -407,6 +494,13 @@ impl TaskError {
         }
         if self.0.attempts > 1 {
             write!(f, "(attempt {}) ", self.0.attempts)?;
+        }
+        if let Some(origin) = &self.0.origin {
+            write!(f, "(host {}, worker ", origin.host)?;
+            match &origin.name {
+                Some(name) => write!(f, "{name}, id {}) ", origin.worker)?,
+                None => write!(f, "{}) ", origin.worker)?,
+            }
         }
         match &self.0.cause {
             Cause::Cancelled => write!(f, "was cancelled {when}"),
@@ -438,6 +532,11 @@ impl fmt::Display for Rejection {
             Self::QueueFull { capacity } => write!(
                 f,
                 "the queue is full ({capacity} waiting); wait for room with `reserve`, or raise `queue_capacity`"
+            ),
+            #[cfg(feature = "cluster")]
+            Self::StreamFull(limit) => write!(
+                f,
+                "the queue's stream is full ({limit}); submit later, start more workers, or raise its limits"
             ),
             Self::WaitedTooLong { limit } => write!(
                 f,
@@ -522,6 +621,7 @@ impl fmt::Debug for TaskError {
             .field("index", &self.0.index)
             .field("started", &self.0.started)
             .field("attempts", &self.0.attempts)
+            .field("origin", &self.0.origin)
             .field("cause", &self.0.cause)
             .finish()
     }

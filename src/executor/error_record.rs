@@ -1,16 +1,17 @@
 //! A [`TaskError`] as data. Its fields are part of the public interface: the docs of `TaskError` list them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-use super::error::{Cause, Death, InitFailure, Rejection, Shortfall, TaskError};
+use super::error::{Cause, Death, ErrorOrigin, InitFailure, Rejection, Shortfall, TaskError};
 use super::options::TaskName;
 use crate::panic::PanicReport;
 use crate::record::record;
 
-/// All fields that the kinds of errors have between them.
+/// The fields of all kinds of errors together.
 #[derive(Default)]
 struct TaskErrorRecord {
     task: String,
@@ -27,6 +28,9 @@ struct TaskErrorRecord {
     wanted: Option<usize>,
     index: Option<usize>,
     attempts: u32,
+    host: Option<String>,
+    worker: Option<String>,
+    worker_name: Option<String>,
 }
 
 record!(TaskErrorRecord as "TaskError" {
@@ -44,6 +48,9 @@ record!(TaskErrorRecord as "TaskError" {
     wanted = None,
     index = None,
     attempts = 1,
+    host = None,
+    worker = None,
+    worker_name = None,
 });
 
 record!(Death as "WorkerDeath" {
@@ -70,6 +77,8 @@ const KINDS: &[&str] = &[
 
 const REFUSALS: &[&str] = &[
     "queue_full",
+    #[cfg(feature = "cluster")]
+    "stream_full",
     "waited_too_long",
     "other_process",
     "invalid_setting",
@@ -83,6 +92,9 @@ impl From<&TaskError> for TaskErrorRecord {
             started: error.was_started(),
             index: error.index(),
             attempts: error.attempts(),
+            host: error.host().map(str::to_owned),
+            worker: error.remote_worker().map(str::to_owned),
+            worker_name: error.origin().and_then(|origin| origin.name.clone()),
             ..Self::default()
         };
         match error.cause().clone() {
@@ -124,6 +136,11 @@ impl TaskErrorRecord {
                 self.capacity = Some(capacity);
                 "queue_full"
             }
+            #[cfg(feature = "cluster")]
+            Rejection::StreamFull(limit) => {
+                self.reason = Some(limit.into_owned());
+                "stream_full"
+            }
             Rejection::WaitedTooLong { limit } => {
                 self.limit = Some(limit);
                 "waited_too_long"
@@ -151,6 +168,10 @@ impl TaskErrorRecord {
                 Some("queue_full") => Rejection::QueueFull {
                     capacity: self.capacity.ok_or_else(|| missing("capacity"))?,
                 },
+                #[cfg(feature = "cluster")]
+                Some("stream_full") => {
+                    Rejection::StreamFull(self.reason.ok_or_else(|| missing("reason"))?.into())
+                }
                 Some("waited_too_long") => Rejection::WaitedTooLong {
                     limit: self.limit.ok_or_else(|| missing("limit"))?,
                 },
@@ -177,6 +198,13 @@ impl TaskErrorRecord {
         let task = TaskName::Given(self.task.into());
         let error = TaskError::new(task, self.started, cause);
         let error = error.after(self.attempts.saturating_sub(1), self.started);
+        let error = match self.host.zip(self.worker) {
+            Some((host, worker)) => {
+                let name = self.worker_name;
+                error.of_worker(Arc::new(ErrorOrigin { host, worker, name }))
+            }
+            None => error,
+        };
         Ok(match self.index {
             Some(index) => error.at(index),
             None => error,
@@ -239,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Each cause with each of its shapes.
+    /// Each cause, in each of its forms.
     fn causes() -> Vec<Cause> {
         let limit = Duration::new(3, 5);
         let exited = Death {
@@ -263,6 +291,8 @@ mod tests {
                 limit: Duration::MAX,
             },
             Cause::Rejected(Rejection::QueueFull { capacity: 16 }),
+            #[cfg(feature = "cluster")]
+            Cause::Rejected(Rejection::StreamFull("maximum messages exceeded".into())),
             Cause::Rejected(Rejection::WaitedTooLong { limit }),
             Cause::Rejected(Rejection::OtherProcess),
             Cause::Rejected(Rejection::InvalidSetting("chunk_size is 0".into())),
@@ -271,6 +301,14 @@ mod tests {
             Cause::InitFailed(init_failure()),
             Cause::InitFailed(InitFailure::default()),
         ]
+    }
+
+    fn origin() -> Arc<ErrorOrigin> {
+        Arc::new(ErrorOrigin {
+            host: "db1.example".to_owned(),
+            worker: "Kx3".to_owned(),
+            name: Some("books".to_owned()),
+        })
     }
 
     fn errors() -> impl Iterator<Item = TaskError> {
@@ -287,10 +325,11 @@ mod tests {
                 .map(move |cause| TaskError::new(name.clone(), started, cause))
                 .flat_map(|error| [error.clone(), error.at(7)])
                 .flat_map(|error| [error.clone(), error.after(2, true)])
+                .flat_map(|error| [error.clone(), error.of_worker(origin())])
         })
     }
 
-    /// All that a user can ask an error.
+    /// Everything that a user can read from an error.
     fn answers(error: &TaskError) -> Vec<String> {
         let predicates = [
             error.is_cancelled(),
@@ -310,6 +349,7 @@ mod tests {
             format!("{predicates:?} {}", error.kind()),
             format!("{:?} {:?}", error.task_name(), error.index()),
             error.attempts().to_string(),
+            format!("{:?} {:?}", error.host(), error.remote_worker()),
             format!("{:?}", error.source().map(ToString::to_string)),
             format!("{:?} {:?}", error.panic_message(), error.panic_location()),
             format!("{:?}", error.panic_backtrace()),
@@ -322,11 +362,19 @@ mod tests {
     fn an_error_answers_the_same_after_a_trip_to_another_process() {
         for error in errors() {
             let mut chain = Chain::new();
-            codec::put(error.clone(), &mut chain).expect("it can be written");
+            codec::put(error.clone(), &mut chain).expect("the error encodes");
             let mut input = chain.into_reader();
-            let again: TaskError = codec::get(&mut input).expect("it can be read");
+            let again: TaskError = codec::get(&mut input).expect("the error decodes");
             assert_eq!(answers(&again), answers(&error));
         }
+    }
+
+    #[test]
+    fn an_error_from_another_machine_names_host_worker_and_attempt() {
+        let error = TaskError::new(TaskName::Given("open".into()), true, Cause::Panic(panic()));
+        let text = error.after(1, true).of_worker(origin()).to_string();
+        let expected = "task `open` (attempt 2) (host db1.example, worker books, id Kx3) panicked";
+        assert!(text.starts_with(expected), "{text}");
     }
 
     struct Words {
@@ -339,8 +387,8 @@ mod tests {
     #[test]
     fn every_kind_and_every_refusal_is_in_the_list_of_its_words() {
         let words = errors().map(|error| -> Words {
-            let bytes = rmp_serde::to_vec_named(&error).expect("it can be written");
-            rmp_serde::from_slice(&bytes).expect("it can be read")
+            let bytes = rmp_serde::to_vec_named(&error).expect("the error encodes");
+            rmp_serde::from_slice(&bytes).expect("the error decodes")
         });
         let words: Vec<Words> = words.collect();
         let kinds: BTreeSet<&str> = words.iter().map(|words| &*words.kind).collect();

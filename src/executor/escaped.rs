@@ -1,5 +1,5 @@
-//! The text of an error. Parts of it are words of a worker, which is not trusted, and a terminal acts on control
-//! characters.
+//! Escapes the text of an error. Parts of it come from a worker, which is not trusted, and a terminal interprets
+//! control characters.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ impl fmt::Write for Escaped<'_, '_> {
     }
 }
 
-/// Whether a terminal does something else with a character than to show it.
+/// Whether a terminal interprets a character instead of showing it.
 fn acts(found: char) -> bool {
     match found {
         '\n' | '\t' => false,
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_acts_on_is_escaped_and_text_stays_as_it_is() {
+    fn terminal_control_characters_are_escaped_and_text_is_unchanged() {
         for (text, shown) in [
             ("", ""),
             ("naïve\n\ttext 日本語", "naïve\n\ttext 日本語"),

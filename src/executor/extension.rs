@@ -6,6 +6,8 @@ use std::{fmt, sync::Arc};
 #[cfg(feature = "process")]
 use futures::{Stream, future::BoxFuture};
 
+#[cfg(feature = "process")]
+use super::async_task::Async;
 use super::contract::Executor;
 #[cfg(feature = "process")]
 use super::data::{Arguments, Data};
@@ -27,6 +29,8 @@ use super::map::Map;
 use super::options::TaskOptions;
 use super::options::{Shutdown, ShutdownReport};
 #[cfg(feature = "process")]
+use super::promise::Terms;
+#[cfg(feature = "process")]
 use super::room::Room;
 #[cfg(feature = "process")]
 use super::task::Task;
@@ -40,14 +44,14 @@ use crate::function::assert_stateless;
 /// run in other processes. Without it, a [`ThreadPoolExecutor`](crate::ThreadPoolExecutor) has
 /// methods of the same names of its own.
 pub trait ExecutorExt: Executor {
-    /// Submits a call and returns at once. It never blocks and never panics: the handle reports
-    /// every failure, a full queue too.
+    /// Submits a call and returns at once. It never blocks and never panics: the handle reports every failure,
+    /// including a full queue.
     ///
-    /// `args` is the argument of a function of one, a tuple for a function of several, and `()`
-    /// for a function of none.
+    /// `args` is the argument itself for a function of one, a tuple for a function of several, and `()` for a function
+    /// of none.
     ///
-    /// The function is named, or is a closure that captures nothing. A closure that captures and a function pointer are
-    /// errors of the compiler, but only a build reports them: `cargo check` does not.
+    /// The function is a named function, or a closure that captures nothing. A closure that captures and a function
+    /// pointer are compile errors, but only a build reports them: `cargo check` does not.
     ///
     /// ```
     /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -96,7 +100,67 @@ pub trait ExecutorExt: Executor {
         submit_to(self, self.try_room(), options, function, args)
     }
 
-    /// Submits if the queue has room, and hands the arguments back if not.
+    /// Submits a call of an async function. The worker calls the function and drives its future on a runtime of its
+    /// own. See [`Async`] for that runtime and for the effect of a cancel. Only the function and its arguments go to
+    /// the worker, so the future need not be `Send`.
+    ///
+    /// A worker drives one task at a time. To wait for many futures at the same time, drive them all in one task, or on
+    /// the caller's runtime.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
+    ///
+    /// async fn fetch(host: String, port: u16) -> Result<String, String> {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await; // Or a connection.
+    ///     Ok(format!("{host}:{port} says hello"))
+    /// }
+    ///
+    /// # async fn on(pool: impl concurrent_futures::Executor) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.submit_async(fetch, ("localhost".to_owned(), 80));
+    /// assert_eq!(handle.await??, "localhost:80 says hello");
+    /// # Ok(()) }
+    /// # #[tokio::main] async fn main() { on(ThreadPoolExecutor::new().unwrap()).await.unwrap() }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`submit`](Self::submit), and `is_init_failed()` if the system refuses a runtime.
+    #[cfg(feature = "process")]
+    fn submit_async<F, A, M>(
+        &self,
+        function: F,
+        args: A,
+    ) -> JoinHandle<<F::Output as Future>::Output>
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Future<Output: Data>,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        submit_to(self, self.try_room(), None, Async(function), args)
+    }
+
+    /// Like [`submit_async`](Self::submit_async), with options for this task.
+    #[cfg(feature = "process")]
+    fn submit_async_with<F, A, M>(
+        &self,
+        options: &TaskOptions,
+        function: F,
+        args: A,
+    ) -> JoinHandle<<F::Output as Future>::Output>
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Future<Output: Data>,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        let options = Some(Arc::new(options.clone()));
+        submit_to(self, self.try_room(), options, Async(function), args)
+    }
+
+    /// Submits if the queue has room, and returns the arguments if not.
     ///
     /// # Errors
     /// The reason is `is_rejected()` if the queue is full, `is_shutdown()` after a shutdown.
@@ -132,16 +196,16 @@ pub trait ExecutorExt: Executor {
     /// ```
     ///
     /// # Errors
-    /// `is_shutdown()` if the executor was shut down, also while waiting.
+    /// `is_shutdown()` if the executor is shut down, also during the wait.
     ///
     /// # Cancel safety
-    /// Cancel safe; a dropped caller loses its place in the line.
+    /// Cancel safe; dropping the future loses its place among those that wait.
     #[cfg(feature = "process")]
     fn reserve(&self) -> impl Future<Output = Result<Permit<'_, Self>, TaskError>> + Send {
         async move { Ok(Permit::new(self, self.room().await?)) }
     }
 
-    /// Calls `function` on each item, and gives the results as an ordered stream.
+    /// Calls `function` on each item, and returns the results as an ordered stream.
     ///
     /// Lazy: nothing runs until the stream is polled, and at most
     /// [`buffer_size`](Map::buffer_size) items are ahead of the consumer.
@@ -186,8 +250,8 @@ pub trait ExecutorExt: Executor {
     }
 
     /// Like [`map`](Self::map), for items with keys: each result comes with the key of its item. The keys stay in this
-    /// process, so they may have any type. A pair of an index and an item, as
-    /// [`enumerate`](Iterator::enumerate) makes them, gives the index back.
+    /// process, so they may have any type. For pairs of an index and an item, as [`enumerate`](Iterator::enumerate)
+    /// makes them, each result has its index.
     ///
     /// ```
     /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -327,7 +391,7 @@ impl<E: Executor + ?Sized> fmt::Debug for Permit<'_, E> {
     }
 }
 
-/// Submits a call into `room`, or fails its handle with the reason why there is none.
+/// Submits a call into `room`, or fails its handle with the reason for the missing room.
 #[cfg(feature = "process")]
 pub(crate) fn submit_to<E, F, A, M>(
     executor: &E,
@@ -343,8 +407,9 @@ where
     A: Arguments<M>,
     M: 'static,
 {
-    let name = std::any::type_name::<F>();
-    submit_one(name, room, options, function, args, |call, room| {
+    let name = F::path();
+    let terms = executor.terms();
+    submit_one(name, terms, room, options, function, args, |call, room| {
         executor.spawn_job(Job::new(call, room));
     })
 }
@@ -359,12 +424,20 @@ where
     F::Output: Data,
     M: 'static,
 {
-    let workers = executor.max_workers();
-    Map::new(workers, Calls::new(executor, ByCopy(function), source))
+    let (workers, chunk_time) = (executor.max_workers(), executor.chunk_time());
+    Map::new(
+        workers,
+        chunk_time,
+        Calls::new(executor, ByCopy(function), source),
+    )
 }
 
 #[cfg(feature = "process")]
 impl<W: Portable + 'static> Destination<W> for Arc<dyn Executor> {
+    fn terms(&self) -> &Arc<Terms> {
+        self.as_ref().terms()
+    }
+
     fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>> {
         let executor = self.clone();
         Box::pin(async move { executor.as_ref().room().await })

@@ -15,8 +15,9 @@ use super::erased::ChunkCalls;
 use super::error::TaskError;
 use super::mapper::Mapper;
 use super::options::TaskOptions;
-use super::promise::Ticket;
+use super::promise::{Terms, Ticket};
 use super::room::Room;
+use super::spares::Spares;
 use crate::panic::{self, Contained};
 
 /// Where a map's chunks come from, and where they go.
@@ -24,8 +25,8 @@ pub(crate) trait Feed<R>: Send {
     /// The path of the function that is called.
     fn function(&self) -> &'static str;
 
-    /// Pulls from the source until `upto` items are gathered or the source has ended. User code
-    /// runs here. Returns its panic; then the source counts as ended and the gathered items stay.
+    /// Pulls from the source until `upto` items are gathered or the source has ended. This runs user code. Returns a
+    /// panic of it; the source then counts as ended and the gathered items stay.
     fn poll_gather(&mut self, cx: &mut task::Context<'_>, upto: usize) -> thread::Result<Poll<()>>;
 
     /// How many items are gathered and not yet sent.
@@ -40,19 +41,23 @@ pub(crate) trait Feed<R>: Send {
     /// Waits for room in the executor's queue.
     fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>>;
 
-    /// Sends the gathered items to the executor as one chunk, after `keep` took its outcomes.
+    /// Sends the gathered items to the executor as one chunk. `keep` first receives its outcomes.
     fn send(
         &mut self,
         room: Room,
         first: usize,
         ordered: bool,
         options: Option<Arc<TaskOptions>>,
+        spares: &Spares<Result<R, TaskError>>,
         keep: &mut dyn FnMut(Outcomes<R>),
     );
 }
 
 /// An executor that runs chunks of the type `W`.
 pub(crate) trait Destination<W>: Send {
+    /// What the executor attaches to each job.
+    fn terms(&self) -> &Arc<Terms>;
+
     /// Waits for room in the queue.
     fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>>;
 
@@ -66,9 +71,10 @@ pub(crate) type MapChunk<F, A, M> = ChunkCalls<F, A, M, Chunk<<F as Mapper<A, M>
 pub(crate) struct Calls<D, F, S: Stream, M> {
     destination: D,
     function: Contained<F>,
-    /// Its panics are contained one by one, as those of the items.
+    /// Its panics are contained one by one, like those of the items.
     source: Option<Pin<Box<S>>>,
     gathered: Vec<S::Item>,
+    spares: Spares<S::Item>,
     marker: PhantomData<fn() -> M>,
 }
 
@@ -79,6 +85,7 @@ impl<D, F, S: Stream, M> Calls<D, F, S, M> {
             function: Contained::new(function),
             source: Some(Box::pin(source)),
             gathered: Vec::new(),
+            spares: Spares::default(),
             marker: PhantomData,
         }
     }
@@ -115,6 +122,7 @@ where
             return Ok(Poll::Ready(()));
         };
         if self.gathered.capacity() == 0 {
+            self.gathered = self.spares.take();
             self.gathered.reserve_exact(upto);
         }
         let gathered = &mut self.gathered;
@@ -165,14 +173,17 @@ where
         first: usize,
         ordered: bool,
         options: Option<Arc<TaskOptions>>,
+        spares: &Spares<Result<F::Output, TaskError>>,
         keep: &mut dyn FnMut(Outcomes<F::Output>),
     ) {
         let items = std::mem::take(&mut self.gathered);
-        let count = u32::try_from(items.len()).expect("a map keeps its chunks that small");
-        let chunk = Chunk::new(Ticket::new(F::name(), options), first, count, ordered);
+        let count = u32::try_from(items.len()).expect("a map limits the items of a chunk");
+        let ticket = Ticket::new(F::name(), options).of_async(F::IS_ASYNC);
+        let ticket = ticket.of_executor(self.destination.terms().clone());
+        let chunk = Chunk::new(ticket, first, count, ordered, spares);
         keep(chunk.outcomes());
         let calls = ChunkCalls::new(self.function.get().clone(), items, chunk.clone());
-        self.destination.send(calls, room);
+        self.destination.send(calls.reusing(&self.spares), room);
         chunk.watch_option();
     }
 }

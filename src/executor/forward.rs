@@ -1,9 +1,10 @@
 //! References and trait objects are executors too, so that a function may take `impl Executor`.
 //!
-//! An `Arc` of another type is none: the methods of [`ExecutorExt`](crate::ExecutorExt) on an `Arc<ThreadPoolExecutor>`
-//! would hide the methods of the pool, which take closures that capture.
+//! An `Arc` of a concrete executor is not one: the methods of [`ExecutorExt`](crate::ExecutorExt) on an
+//! `Arc<ThreadPoolExecutor>` would hide the pool's own methods, which accept closures that capture.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -12,6 +13,7 @@ use super::contract::{Executor, Intake};
 use super::encoded::Job;
 use super::error::TaskError;
 use super::options::{Shutdown, ShutdownReport};
+use super::promise::Terms;
 use super::room::Room;
 use super::stats::Stats;
 
@@ -24,12 +26,20 @@ macro_rules! forward {
                 (**self).spawn_job(job);
             }
 
+            fn terms(&self) -> &Arc<Terms> {
+                (**self).terms()
+            }
+
             fn try_room(&self) -> Result<Room, TaskError> {
                 (**self).try_room()
             }
 
             async fn room(&self) -> Result<Room, TaskError> {
                 (**self).room().await
+            }
+
+            fn chunk_time(&self) -> Duration {
+                (**self).chunk_time()
             }
 
             fn handle(&self) -> Arc<dyn Executor> {

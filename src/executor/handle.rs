@@ -10,7 +10,7 @@ use std::task::{self, Poll, Waker};
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::progress::{ProgressStream, Reports};
-use super::promise::{Promise, PromiseOf, Ticket};
+use super::promise::{Promise, PromiseOf, Ticket, TicketStage};
 use super::token::{CallerToken, CancelTarget, TokenWatch};
 use crate::home::{Home, call_back};
 use crate::panic;
@@ -43,7 +43,7 @@ use crate::panic;
 pub struct JoinHandle<T> {
     cell: Arc<OutcomeCell<T>>,
     abort_on_drop: bool,
-    /// It has returned its outcome.
+    /// The handle has returned its outcome.
     taken: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct JoinHandle<T> {
 #[derive(Clone)]
 pub struct AbortHandle(Arc<dyn Abort>);
 
-/// Where one outcome is put, once, and taken, once.
+/// Holds the outcome of one task. The outcome is put in once and taken once.
 pub(crate) struct OutcomeCell<T> {
     ticket: Ticket,
     state: Mutex<CellState<T>>,
@@ -60,17 +60,19 @@ pub(crate) struct OutcomeCell<T> {
 struct CellState<T> {
     outcome: CellOutcome<T>,
     waker: Option<Waker>,
-    /// One pointer, since few tasks have any.
+    /// A box, because few tasks have any extras.
     extras: Option<Box<CellExtras<T>>>,
 }
 
-/// What few tasks have beside an outcome. It ends with the task.
+/// What few tasks have besides an outcome. Dropped at the end of the task.
 struct CellExtras<T> {
     callbacks: Option<Callbacks<T>>,
     /// Its progress reports.
     reports: Option<Reports>,
-    /// Cancel it when a token of the user is cancelled.
+    /// Each cancels the task when a token of the user is cancelled.
     tokens: Vec<TokenWatch>,
+    /// Wakes the thread that drives the task's future.
+    future_waker: Option<Waker>,
 }
 
 /// Callbacks that wait for the outcome.
@@ -89,6 +91,7 @@ impl<T> Default for CellExtras<T> {
             callbacks: None,
             reports: None,
             tokens: Vec::new(),
+            future_waker: None,
         }
     }
 }
@@ -98,9 +101,9 @@ enum CellOutcome<T> {
     /// The handle was dropped: no caller can take the outcome.
     Unwanted,
     Ready(Result<T, TaskError>),
-    /// It is there. A late callback looks at it.
+    /// The outcome is there, and callbacks borrow it. A late callback receives it too.
     Lent,
-    /// Taken, or dropped on arrival.
+    /// The outcome was taken, or dropped on arrival.
     Taken,
 }
 
@@ -117,18 +120,38 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Puts the outcome in, unless there is one, or another thread is putting one in. Returns an outcome that
-    /// no handle can take, for the caller to drop: its destructor is user code.
+    /// Puts the outcome in, unless there is one, or another thread is putting one in. Returns an outcome that no handle
+    /// can take, for the caller to drop: its destructor is user code.
     #[must_use = "its destructor may panic"]
     pub(super) fn resolve(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
-        match self.ticket.close() {
-            true => self.put(outcome),
-            false => Some(outcome),
+        match self.ticket.end() {
+            TicketStage::Open => self.put(outcome),
+            TicketStage::Aborting => self.put_cancelled(outcome),
+            TicketStage::Closed => Some(outcome),
         }
     }
 
-    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may. If
-    /// there are callbacks, they see the outcome first.
+    /// Resolves a task that the caller cancelled. The error records whether the task started. Returns the task's
+    /// result, which is not wanted.
+    #[cold]
+    fn put_cancelled(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
+        let (unwanted, error) = match outcome {
+            Ok(value) => (Some(Ok(value)), self.ticket.error(true, Cause::Cancelled)),
+            Err(error) => (None, error.into_cancelled()),
+        };
+        drop(self.put(Err(error))); // An error runs no user code when it is dropped.
+        unwanted
+    }
+
+    /// Ends an abort that waits for the executor's answer, if there is one.
+    pub(super) fn end_abort(&self, started: bool) {
+        if self.ticket.is_aborting() {
+            self.resolve_error(self.ticket.error(started, Cause::Cancelled));
+        }
+    }
+
+    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may call
+    /// this. Callbacks receive the outcome first.
     fn put(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
         let outcome = outcome.map_err(|error| error.of_rerun(self.ticket.losses()));
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
@@ -143,19 +166,20 @@ impl<T> OutcomeCell<T> {
         None
     }
 
-    /// Calls the callbacks, and those that arrive meanwhile. Then no callback is left while the result is held.
+    /// Calls the callbacks, including those that are added meanwhile. No callback is left when the returned lock is
+    /// held.
     fn call_waiting(&self, outcome: &Result<T, TaskError>) -> MutexGuard<'_, CellState<T>> {
         loop {
             let mut state = self.lock();
             let Some(callback) = state.next_callback() else {
                 return state;
             };
-            drop(state); // It may use the handle.
+            drop(state); // A callback may use the handle.
             panic::contain_panic(|| callback(outcome));
         }
     }
 
-    /// Makes the outcome visible, and wakes who waits for it. Returns it if no handle can take it.
+    /// Makes the outcome visible, and wakes its waiter. Returns it if no handle can take it.
     fn publish(
         &self,
         mut state: MutexGuard<'_, CellState<T>>,
@@ -175,16 +199,19 @@ impl<T> OutcomeCell<T> {
         unwanted
     }
 
-    /// Wakes who waits for the outcome.
+    /// Wakes the task that waits for the outcome.
     fn answer(&self, mut state: MutexGuard<'_, CellState<T>>) {
         let waker = state.waker.take();
         let extras = state.extras.as_mut().map(|extras| {
             let tokens = std::mem::take(&mut extras.tokens);
-            (extras.reports.clone(), tokens)
+            (extras.reports.clone(), tokens, extras.future_waker.take())
         });
         drop(state); // User code runs below: a waker may use this handle.
-        let (reports, tokens) = extras.unwrap_or_default();
+        let (reports, tokens, future_waker) = extras.unwrap_or_default();
         drop(tokens);
+        if let Some(waker) = future_waker {
+            waker.wake(); // The future is no longer wanted.
+        }
         if let Some(reports) = reports {
             reports.end();
         }
@@ -195,11 +222,11 @@ impl<T> OutcomeCell<T> {
 
     /// Fails the task, unless it has an outcome.
     fn resolve_error(&self, error: TaskError) {
-        drop(self.resolve(Err(error))); // An error has no destructor of the user.
+        drop(self.resolve(Err(error))); // An error runs no user code when it is dropped.
     }
 
-    /// The handle is dropped: drops the outcome, and each that comes later. Without this the cell would drop
-    /// it, on whatever thread has the last reference.
+    /// Called when the handle is dropped: drops the outcome, and any that comes later. Otherwise the outcome would be
+    /// dropped on whichever thread has the last reference to the cell.
     fn detach(&self) {
         let mut state = self.lock();
         let next = match state.outcome {
@@ -225,12 +252,12 @@ impl<T> OutcomeCell<T> {
             !matches!(state.outcome, CellOutcome::Pending | CellOutcome::Unwanted)
         };
         if !is_finished {
-            self.ticket.note_caller(); // The caller may ask until it is.
+            self.ticket.note_caller(); // The caller may poll this until it is true.
         }
         is_finished
     }
 
-    /// The progress reports, which exist from the first use on. Used outside the lock: they wake tasks.
+    /// The progress reports, created at the first use. Called outside the lock, because reports wake tasks.
     fn reports(&self) -> Reports {
         let mut state = self.lock();
         let extras = state.extras.get_or_insert_default();
@@ -244,7 +271,7 @@ impl<T> OutcomeCell<T> {
 
 #[cfg(feature = "process")]
 impl<T> OutcomeCell<T> {
-    /// If no handle can take the result, records that there was one, and returns true. Then it need not be
+    /// If no handle can take the result, records that there was one, and returns true. The result then need not be
     /// decoded.
     pub(super) fn resolve_unwanted(&self) -> bool {
         let is_unwanted = {
@@ -263,7 +290,7 @@ impl<T> OutcomeCell<T> {
 }
 
 impl<T> CellState<T> {
-    /// The cell and what calls its callbacks, if it has any.
+    /// The cell and the function that calls its callbacks, if it has any.
     #[expect(clippy::type_complexity, reason = "the parts of `Callbacks`")]
     fn callbacks(
         &self,
@@ -306,7 +333,7 @@ impl<T: Send + 'static> OutcomeCell<T> {
         });
     }
 
-    /// Cancels the task when the token is cancelled: now, if it is already.
+    /// Cancels the task when the token is cancelled; at once if it already is.
     pub(super) fn watch(self: &Arc<Self>, token: &CallerToken) {
         self.ticket.note_token();
         let me: Weak<Self> = Arc::downgrade(self);
@@ -320,9 +347,11 @@ impl<T: Send + 'static> OutcomeCell<T> {
         }
     }
 
-    /// Watches the token among the options that apply, if there is one. Call it once an executor has the task.
+    /// Watches the token among the options in force, if there is one. Call it once an executor has the task.
     pub(super) fn watch_option(self: &Arc<Self>) {
-        if let Some(token) = self.ticket.options().cancel_token {
+        if self.ticket.has_token()
+            && let Some(token) = self.ticket.options().cancel_token
+        {
             self.watch(token);
         }
     }
@@ -337,6 +366,14 @@ impl<T: Send> CancelTarget for OutcomeCell<T> {
 impl<T: Send> Wanted for OutcomeCell<T> {
     fn is_wanted(&self, _: u64) -> bool {
         !self.ticket.is_closed()
+    }
+
+    fn wake_if_unwanted(&self, _: u64, waker: Option<Waker>) {
+        let mut state = self.lock();
+        let extras = state.extras.get_or_insert_default();
+        let before = std::mem::replace(&mut extras.future_waker, waker);
+        drop(state);
+        drop(before);
     }
 
     fn report(&self, _: u64, done: u64, total: u64) {
@@ -356,8 +393,8 @@ impl<T: Send> Promise for OutcomeCell<T> {
     }
 
     #[cfg(feature = "process")]
-    fn runs_again(&self, _: u32) {
-        self.ticket.note_loss();
+    fn runs_again(&self, _: u32, losses: u32) {
+        self.ticket.note_losses(losses);
     }
 
     fn is_revoked(&self) -> bool {
@@ -390,7 +427,7 @@ impl<T: Send> Abort for OutcomeCell<T> {
 }
 
 impl<T> OutcomeCell<T> {
-    /// Whether a token that it watches is cancelled.
+    /// Whether a token that the task watches is cancelled.
     #[cold]
     fn a_watch_is_over(&self) -> bool {
         let state = self.lock();
@@ -398,13 +435,21 @@ impl<T> OutcomeCell<T> {
         extras.is_some_and(|extras| extras.tokens.iter().any(TokenWatch::is_cancelled))
     }
 
-    /// Closes the ticket first, then removes the job from its executor. A worker that takes the job in
-    /// between sees the closed ticket and drops it. The executor knows whether the job has begun.
+    /// Closes the ticket first, then removes the job from its executor. A worker that takes the job in between sees the
+    /// closed ticket and drops the job. The executor knows whether the job has started, or finds out.
     fn cancel(&self) {
-        if self.ticket.close() {
+        if self.ticket.is_closed() {
+            return;
+        }
+        let owner = self.ticket.owner();
+        if let Some(owner) = owner.as_ref().filter(|owner| owner.answers_late()) {
+            if self.ticket.begin_abort() {
+                owner.abort(&self.ticket, &mut |begun| self.end_abort(begun));
+            }
+        } else if self.ticket.close() {
             let mut answer =
                 |begun| drop(self.put(Err(self.ticket.error(begun, Cause::Cancelled))));
-            match self.ticket.owner() {
+            match owner {
                 Some(owner) => owner.abort(&self.ticket, &mut answer),
                 None => answer(false),
             }
@@ -421,27 +466,31 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Whether the outcome is there.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn ticket(&self) -> &Ticket {
+        &self.cell.ticket
+    }
+
+    /// Returns whether the outcome is there.
     #[doc(alias = "done")]
     pub fn is_finished(&self) -> bool {
         self.cell.is_finished()
     }
 
-    /// Whether a worker is running the task right now.
+    /// Returns whether a worker is running the task right now.
     pub fn is_running(&self) -> bool {
         is_running(&self.cell.ticket)
     }
 
-    /// A number that is unique in this process.
+    /// Returns a number that is unique in this process.
     pub fn id(&self) -> u64 {
         self.cell.ticket.id()
     }
 
-    /// Calls `callback` with the outcome, before the handle yields it: at once if the outcome is there already. The
-    /// callbacks of one handle run in order. They run on the thread that found the outcome, so they should be short:
-    /// one that blocks a thread of a runtime delays the other tasks of that runtime. The crate's own thread, which
-    /// drives pools that several runtimes use, leaves callbacks to another thread. They run also if the handle was
-    /// dropped.
+    /// Calls `callback` with the outcome, before the handle yields it: at once if the outcome is already there. The
+    /// callbacks of one handle run in order, also if the handle was dropped. They run on the thread that found the
+    /// outcome, so they should be short: one that blocks a thread of a runtime delays the other tasks of that runtime.
+    /// The crate's own thread, which drives pools that several runtimes use, passes callbacks to another thread.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -474,7 +523,7 @@ impl<T> JoinHandle<T> {
             ready @ CellOutcome::Ready(_) => std::mem::replace(ready, CellOutcome::Lent),
             _ => return self.cell.add_callback(&mut state, Box::new(callback)),
         };
-        // It is late. Others that arrive while it runs are called here, too.
+        // The callback is late. Callbacks that are added while it runs are called here, too.
         self.cell.add_callback(&mut state, Box::new(callback));
         drop(state);
         if let CellOutcome::Ready(outcome) = outcome {
@@ -504,7 +553,7 @@ impl<T> JoinHandle<T> {
     pub fn progress(&self) -> ProgressStream {
         let reports = self.cell.reports();
         let stream = reports.watch(self.cell.ticket.home().cloned());
-        // An outcome that was put in before there were reports found none to end; a later one ends them.
+        // An outcome that arrived before the reports existed has not ended them; a later outcome does.
         if self.cell.is_finished() {
             reports.end();
         }
@@ -519,11 +568,10 @@ impl<T> JoinHandle<T> {
         self.cell.watch(token);
     }
 
-    /// Cancels the task. Awaiting the handle returns an error at once:
-    /// [`is_cancelled`](TaskError::is_cancelled). A task that has not started never runs. One that runs
-    /// in a process is killed after its [grace period](crate::TaskOptions::grace_period), and its worker
-    /// is replaced. One that runs on a thread keeps its place until it returns. A finished task is not
-    /// affected.
+    /// Cancels the task. Awaiting the handle returns an error at once: [`is_cancelled`](TaskError::is_cancelled). A
+    /// task that has not started never runs. One that runs in a process is killed after its [grace
+    /// period](crate::TaskOptions::grace_period), and its worker is replaced. One that runs on a thread occupies the
+    /// thread until it returns. A finished task is not affected.
     #[doc(alias = "cancel")]
     pub fn abort(&self) {
         self.cell.cancel();
@@ -570,17 +618,17 @@ impl AbortHandle {
         self.0.abort();
     }
 
-    /// Whether the outcome is there.
+    /// Returns whether the outcome is there.
     pub fn is_finished(&self) -> bool {
         self.0.is_finished()
     }
 
-    /// Whether a worker is running the task right now.
+    /// Returns whether a worker is running the task right now.
     pub fn is_running(&self) -> bool {
         is_running(self.0.ticket())
     }
 
-    /// The number of the [`JoinHandle`].
+    /// Returns the number of the [`JoinHandle`].
     pub fn id(&self) -> u64 {
         self.0.ticket().id()
     }
@@ -615,7 +663,7 @@ impl<T> Future for JoinHandle<T> {
                     none => *none = Some(cx.waker().clone()),
                 }
                 drop(state);
-                // Each time: another runtime may wait for it by now.
+                // Once for each poll: a different runtime may wait for it now.
                 self.cell.ticket.note_caller();
                 Poll::Pending
             }
@@ -642,6 +690,6 @@ fn debug(name: &str, ticket: &Ticket, f: &mut fmt::Formatter<'_>) -> fmt::Result
     f.debug_struct(name)
         .field("id", &ticket.id())
         .field("task", &ticket.name())
-        .field("finished", &ticket.is_closed())
+        .field("finished", &(ticket.is_closed() && !ticket.is_aborting()))
         .finish()
 }

@@ -1,6 +1,7 @@
-//! Outcomes with the places of their items in the source of a map. Outcomes arrive in runs, so runs are kept.
+//! Outcomes with the positions of their items in the source of a map. Outcomes arrive in runs and are kept in runs.
 
-use std::iter::Flatten;
+use std::collections::VecDeque;
+use std::collections::vec_deque::Drain;
 use std::ops::Range;
 use std::vec;
 
@@ -14,7 +15,7 @@ pub(super) struct ItemOutcome<R> {
 
 /// The outcomes that a map yields next: those of one chunk.
 pub(super) struct ItemOutcomes<R> {
-    outcomes: vec::IntoIter<Result<R, TaskError>>,
+    outcomes: VecDeque<Result<R, TaskError>>,
     /// The place of the chunk's first item.
     first: usize,
     numbers: NumbersIter,
@@ -32,28 +33,35 @@ impl<R> ItemOutcomes<R> {
         numbers: ItemNumbers,
     ) -> Self {
         Self {
-            outcomes: outcomes.into_iter(),
+            outcomes: outcomes.into(),
             first,
             numbers: numbers.into_iter(),
         }
     }
 
     /// The next outcome, which stays.
+    #[inline]
     pub(super) fn peek(&self) -> Option<&Result<R, TaskError>> {
-        self.outcomes.as_slice().first()
+        self.outcomes.front()
     }
 
     /// The outcomes that are left, without their places.
-    pub(super) fn drain(&mut self) -> &mut vec::IntoIter<Result<R, TaskError>> {
-        &mut self.outcomes
+    pub(super) fn drain(&mut self) -> Drain<'_, Result<R, TaskError>> {
+        self.outcomes.drain(..)
+    }
+
+    /// The buffer of the outcomes.
+    pub(super) fn into_buffer(self) -> Vec<Result<R, TaskError>> {
+        self.outcomes.into()
     }
 }
 
 impl<R> Iterator for ItemOutcomes<R> {
     type Item = ItemOutcome<R>;
 
+    #[inline]
     fn next(&mut self) -> Option<ItemOutcome<R>> {
-        let outcome = self.outcomes.next()?;
+        let outcome = self.outcomes.pop_front()?;
         let number = self.numbers.next()?; // There is one for each outcome.
         Some(ItemOutcome {
             index: self.first + number as usize,
@@ -83,23 +91,27 @@ impl ItemNumbers {
 
     fn into_iter(self) -> NumbersIter {
         NumbersIter {
-            first: self.first,
-            later: self.later.into_iter().flatten(),
+            run: self.first,
+            later: self.later.into_iter(),
         }
     }
 }
 
-/// Yields the numbers in their order.
+/// Yields the numbers in order.
 struct NumbersIter {
-    first: Range<u32>,
-    later: Flatten<vec::IntoIter<Range<u32>>>,
+    run: Range<u32>,
+    later: vec::IntoIter<Range<u32>>,
 }
 
 impl Iterator for NumbersIter {
     type Item = u32;
 
+    #[inline]
     fn next(&mut self) -> Option<u32> {
-        self.first.next().or_else(|| self.later.next())
+        while self.run.is_empty() {
+            self.run = self.later.next()?;
+        }
+        self.run.next()
     }
 }
 

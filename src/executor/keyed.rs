@@ -22,11 +22,11 @@ use super::handle::JoinHandle;
 /// ```
 ///
 /// # Panics
-/// Polling it again after it returned its output panics. So do [`key`](Self::key) and
-/// [`into_parts`](Self::into_parts) then.
+/// Polling it again after it returned its output panics, as do [`key`](Self::key) and [`into_parts`](Self::into_parts)
+/// then.
 ///
 /// # Cancel safety
-/// That of its future: awaiting `&mut` to a keyed handle is cancel safe.
+/// As its future's: awaiting `&mut` to a keyed handle is cancel safe.
 #[must_use = "a dropped handle detaches its task; await it, or keep it to abort the task"]
 pub struct Keyed<K, F> {
     /// `None` once it has returned its output.
@@ -34,7 +34,7 @@ pub struct Keyed<K, F> {
     future: F,
 }
 
-const OVER: &str = "the key of a Keyed future left with its output";
+const OVER: &str = "a Keyed future was used after it returned its key and output";
 
 impl<K, F> Keyed<K, F> {
     /// Gives a future a key.
@@ -83,7 +83,7 @@ impl<K, F> Keyed<K, F> {
 }
 
 impl<T> JoinHandle<T> {
-    /// Gives the handle a key, so that its outcome says which input it belongs to. The key stays in this process: it
+    /// Gives the handle a key, so that its outcome says which input it belongs to. The key stays in this process, so it
     /// may have any type.
     ///
     /// ```
@@ -115,7 +115,7 @@ impl<K, F: Future + Unpin> Future for Keyed<K, F> {
     }
 }
 
-/// The key is never pinned.
+/// The key is never pinned, so it need not be `Unpin`.
 impl<K, F: Unpin> Unpin for Keyed<K, F> {}
 
 impl<K: fmt::Debug, F: fmt::Debug> fmt::Debug for Keyed<K, F> {

@@ -1,5 +1,5 @@
-//! A map whose results come with the keys of their items. The keys stay here: a tap on the source keeps them, in the
-//! order of the items, until the results come back.
+//! A map whose results come with the keys of their items. The keys stay in this process: `tap` takes them off the
+//! source and keeps them, in the order of the items, until the results arrive.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,11 +21,11 @@ use super::progress::Progress;
 /// It is a stream as [`Map`] is, with the same order, back-pressure, errors, panics and cancel safety. What it
 /// yields has two layers:
 ///
-/// - `Ok((key, outcome))` for each item, failed ones included;
+/// - `Ok((key, outcome))` for each item, including failed ones;
 /// - `Err(error)` once, at the end, if the stream itself ends early: at its timeout, after a shutdown, or for an
-///   invalid setting. That error belongs to no item.
+///   invalid setting. This error belongs to no item.
 ///
-/// So [`try_next`](futures::TryStreamExt::try_next) with `?` gives one `(key, outcome)` after the other.
+/// So [`try_next`](futures::TryStreamExt::try_next) with `?` yields one `(key, outcome)` after another.
 ///
 /// ```
 /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -50,7 +50,7 @@ pub struct KeyedMap<K, R> {
 }
 
 impl<K, R> KeyedMap<K, R> {
-    /// A map whose source is the second part of [`tap`].
+    /// A map over the second value that [`tap`] returns; `keys` is the first.
     pub(crate) fn new(keys: ItemKeys<K>, map: Map<R>) -> Self {
         Self { map, keys }
     }
@@ -108,7 +108,7 @@ impl<K, R> FusedStream for KeyedMap<K, R> {
     }
 }
 
-/// Nothing is pinned in place.
+/// No field is pinned in place.
 impl<K, R> Unpin for KeyedMap<K, R> {}
 
 impl<K, R> fmt::Debug for KeyedMap<K, R> {
@@ -117,17 +117,17 @@ impl<K, R> fmt::Debug for KeyedMap<K, R> {
     }
 }
 
-/// The keys of the items that a map has pulled and not yielded.
+/// The keys of the items that a map has pulled and not yet yielded.
 pub(crate) struct ItemKeys<K>(Arc<Mutex<KeyWindow<K>>>);
 
 struct KeyWindow<K> {
-    /// The place of the first key in the source.
+    /// The position of the first key in the source.
     first: usize,
     /// `None` where a key was taken before an earlier one.
     keys: VecDeque<Option<K>>,
 }
 
-/// Keeps the keys of a source, and passes on its items.
+/// Keeps the keys of a source, and passes its items on.
 pub(crate) fn tap<K, A, S>(source: S) -> (ItemKeys<K>, impl Stream<Item = A> + Send + 'static)
 where
     K: Send + 'static,

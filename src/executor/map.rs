@@ -15,18 +15,19 @@ use futures::stream::{FusedStream, SelectAll, Stream, StreamExt as _};
 use tokio::task::coop;
 
 use super::chunk::{Arrived, Forgotten, Outcomes};
+use super::chunk_wait::ChunkWait;
 use super::deadline::Deadline;
 use super::error::{Cause, Rejection, TaskError};
 use super::feed::Feed;
 use super::item_outcomes::{ItemOutcome, ItemOutcomes};
 use super::options::{TaskName, TaskOptions};
-use super::patience::Patience;
 use super::progress::Progress;
 use super::room::Room;
+use super::spares::Spares;
 use super::token::{CallerToken, TokenWatch};
 use crate::panic;
 
-/// The most items of a chunk, whatever size is set.
+/// The most items of a chunk, whatever chunk size is set.
 pub(super) const MOST_ITEMS: usize = (1 << 24) - 1;
 
 /// The most items that one poll pulls before it yields to other tasks of the runtime.
@@ -37,18 +38,16 @@ const PULLS_A_POLL: usize = 1024;
 /// [`map_stream`](crate::ThreadPoolExecutor::map_stream), and by the methods of the same names of
 /// [`ExecutorExt`](crate::ExecutorExt).
 ///
-/// Results have the order of the items, unless [`unordered`](Self::unordered) is set. An item that
-/// fails is an error in its place, and the stream continues. Results of quick items arrive together; none
-/// waits for a slow item for more than about 2 ms.
+/// Results have the order of the items, unless [`unordered`](Self::unordered) is set. An item that fails is an error in
+/// its place, and the stream continues. Results of quick items arrive together; none waits for a slow item for more
+/// than about 2 ms.
 ///
-/// The stream pulls nothing before the first poll. At most [`buffer_size`](Self::buffer_size) items
-/// are pulled and not yet yielded, so the source may be endless. Each chunk waits for room in a bounded
-/// queue and is never refused. The task that polls the stream polls the source too: a source that
-/// blocks, blocks that task.
+/// The stream pulls nothing before the first poll. At most [`buffer_size`](Self::buffer_size) items are pulled and not
+/// yet yielded, so the source may be endless. Each chunk waits for room in a bounded queue and is never refused. The
+/// task that polls the stream also polls the source: if the source blocks, it blocks that task.
 ///
-/// Dropping the stream cancels what it submitted and did not yield, as
-/// [`JoinHandle::abort`](crate::JoinHandle::abort) does. A stream that is kept and not polled may
-/// hold one place in a bounded queue.
+/// Dropping the stream cancels what it submitted and did not yield, as [`JoinHandle::abort`](crate::JoinHandle::abort)
+/// does. A stream that is kept and not polled may occupy one place in a bounded queue.
 ///
 /// Settings apply from the next poll; set them before the first.
 ///
@@ -67,16 +66,15 @@ const PULLS_A_POLL: usize = 1024;
 /// ```
 ///
 /// # Errors
-/// An item's own error says why that item has no result, and [which item](TaskError::index) it is. These errors come
-/// once and end the stream:
-/// `is_timeout()` at the end of [`timeout`](Self::timeout); `is_cancelled()` once the token among the
-/// [`options`](Self::options) is cancelled; `is_rejected()` for a setting of 0;
-/// `is_shutdown()` if the executor was shut down or dropped before all items were submitted. In the
-/// last case the results of earlier items come first.
+/// The error of an item says why that item has no result, and [which item](TaskError::index) it is. The following
+/// errors come once and end the stream: `is_timeout()` at the end of [`timeout`](Self::timeout); `is_cancelled()` once
+/// the token among the [`options`](Self::options) is cancelled; `is_rejected()` for a setting of 0; `is_shutdown()` if
+/// the executor was shut down or dropped before all items were submitted. In the last case the results of earlier items
+/// come first.
 ///
 /// # Panics
-/// A panic in the source reaches the task that polls the stream, after the results of the items
-/// pulled before it. The stream has then ended.
+/// A panic in the source reaches the task that polls the stream, after the results of the items pulled before it. The
+/// stream then has ended.
 ///
 /// # Cancel safety
 /// Awaiting the next result is cancel safe: a result not yet yielded comes with the next poll.
@@ -98,9 +96,11 @@ pub struct Map<R> {
     resume_at: usize,
     submitted: Submitted<R>,
     /// The wait for the next outcomes.
-    patience: Patience,
+    chunk_wait: ChunkWait,
     /// Outcomes to yield next.
     ready: ItemOutcomes<R>,
+    /// The buffers of outcomes that were yielded.
+    spares: Spares<Result<R, TaskError>>,
     /// How many items are submitted.
     sent: usize,
     /// How many items are submitted and not yet yielded.
@@ -116,6 +116,8 @@ struct Pace {
     chunk_size: Option<usize>,
     buffer_size: Option<usize>,
     workers: usize,
+    /// How long a chunk should run.
+    chunk_time: Duration,
     /// The chunk size if none is set: larger for quicker items.
     adapted: usize,
     /// How long an item runs, as a running average.
@@ -135,12 +137,12 @@ enum Last {
 }
 
 impl<R> Map<R> {
-    /// A map whose chunks go to an executor with `workers` workers.
-    pub(crate) fn new(workers: usize, feed: impl Feed<R> + 'static) -> Self {
+    /// A map whose chunks go to an executor with `workers` workers, and should run for `chunk_time`.
+    pub(crate) fn new(workers: usize, chunk_time: Duration, feed: impl Feed<R> + 'static) -> Self {
         Self {
             function: feed.function(),
             options: None,
-            pace: Pace::new(workers),
+            pace: Pace::new(workers, chunk_time),
             pulling: true,
             resume_at: 0,
             deadline: Deadline::from_now(),
@@ -148,8 +150,9 @@ impl<R> Map<R> {
             feed: Some(Box::new(feed)),
             room: None,
             submitted: Submitted::InOrder(VecDeque::new()),
-            patience: Patience::default(),
+            chunk_wait: ChunkWait::default(),
             ready: ItemOutcomes::none(),
+            spares: Spares::default(),
             sent: 0,
             ahead: 0,
             yielded: 0,
@@ -158,10 +161,9 @@ impl<R> Map<R> {
         }
     }
 
-    /// Sets the most items that travel together. A chunk takes one place in the executor's queue.
-    /// Larger chunks cost less per item, smaller ones spread better. If the source is not ready, the
-    /// chunk goes with the items that it has. A chunk is never larger than the buffer. The results are
-    /// the same for every size.
+    /// Sets the most items that travel together. A chunk takes one place in the executor's queue. Larger chunks cost
+    /// less per item; smaller ones spread better over the workers. If the source is not ready, the chunk is sent with
+    /// the items that it has. A chunk is never larger than the buffer. The results are the same for every size.
     ///
     /// Default: as many items as run in about a millisecond, by the measured time of earlier items, and
     /// at most 8192. The first chunk has one item, and so has each chunk of items that take longer.
@@ -186,9 +188,9 @@ impl<R> Map<R> {
         self
     }
 
-    /// Sets how many items may be pulled from the source and not yet yielded: those that wait, run, or
-    /// are done. Default: 32 items a worker, or four chunks a worker if that is more. A buffer size
-    /// also bounds the chunk size, unless that is set: the buffer holds two chunks for each worker.
+    /// Sets how many items may be pulled from the source and not yet yielded: those that wait, run, or are done.
+    /// Default: 32 items for each worker, or four chunks for each worker if that is more. A buffer size also bounds the
+    /// chunk size, unless that is set: the buffer holds two chunks for each worker.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -209,10 +211,10 @@ impl<R> Map<R> {
         self
     }
 
-    /// Limits the time of the whole stream, counted from the call of `map`. Then the stream yields one
+    /// Limits the time of the whole stream, counted from the call of `map`. After that time the stream yields one
     /// error, `is_timeout()`, and ends; submitted items are cancelled. Default: no limit.
     ///
-    /// The [`options`](Self::options) have a timeout for each item.
+    /// To limit the time of each item, set a timeout in the [`options`](Self::options).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -249,7 +251,7 @@ impl<R> Map<R> {
         self
     }
 
-    /// Yields each result as soon as it arrives, in any order. So a slow item delays no other.
+    /// Yields each result as soon as it arrives, in any order, so that a slow item delays no other.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -272,8 +274,8 @@ impl<R> Map<R> {
         self
     }
 
-    /// Returns how many items the stream has yielded, failed ones included, and of how many. The total
-    /// is 0 while it is unknown: the source's `size_hint` is not exact.
+    /// Returns how many items the stream has yielded, including failed ones, and of how many. The total is 0 while it
+    /// is unknown: the source's `size_hint` is not exact.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -314,15 +316,15 @@ impl<R> Map<R> {
         TaskError::new(self.name(), false, cause)
     }
 
-    /// Submits as much as it may now. What stops it wakes the task later: the source, the wait for
-    /// room, or an outcome.
+    /// Submits as much as it currently may. Whatever stops it wakes the task later: the source, the wait for room, or
+    /// an outcome.
     fn submit(&mut self, cx: &mut task::Context<'_>) {
         let mut pulls = PULLS_A_POLL;
         let chunk = self.pace.chunk();
         self.pulling = true;
         while let Some(feed) = &mut self.feed {
             let before = feed.gathered();
-            let resume_at = self.pace.buffer().saturating_sub(chunk); // No chunk is larger.
+            let resume_at = self.pace.buffer().saturating_sub(chunk); // No chunk is larger than this.
             if before == 0 && self.ahead > resume_at {
                 self.pulling = false;
                 self.resume_at = resume_at;
@@ -363,7 +365,7 @@ impl<R> Map<R> {
         let room = match (&mut self.room, &self.feed) {
             (Some(room), _) => room,
             (none, Some(feed)) => none.insert(feed.room()),
-            (None, None) => return Poll::Pending, // Nothing is to be sent.
+            (None, None) => return Poll::Pending, // There is nothing to send.
         };
         let room = ready!(room.as_mut().poll(cx));
         self.room = None;
@@ -382,6 +384,7 @@ impl<R> Map<R> {
             first,
             ordered,
             self.options.clone(),
+            &self.spares,
             &mut |outcomes| match submitted {
                 Submitted::InOrder(chunks) => chunks.push_back(outcomes),
                 Submitted::AsCompleted(chunks) => chunks.push(outcomes),
@@ -390,6 +393,7 @@ impl<R> Map<R> {
     }
 
     /// The next result that has arrived, if nothing else must happen before it is yielded.
+    #[inline]
     fn next_ready(&mut self) -> Option<ItemOutcome<R>> {
         let busy =
             self.deadline.is_set() || self.token.is_some() || self.pulling && self.feed.is_some();
@@ -399,6 +403,7 @@ impl<R> Map<R> {
         self.take_ready()
     }
 
+    #[inline]
     fn take_ready(&mut self) -> Option<ItemOutcome<R>> {
         let item = self.ready.next()?;
         self.ahead -= 1;
@@ -419,17 +424,19 @@ impl<R> Map<R> {
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending if self.submitted.is_urgent() => return Poll::Pending,
                 Poll::Pending => {
-                    ready!(self.patience.poll_over(cx));
+                    ready!(self.chunk_wait.poll_over(cx));
                     self.submitted.hurry();
                     continue;
                 }
             };
             turn.made_progress();
-            self.patience.renew();
+            self.chunk_wait.renew();
             if let Some((items, time)) = arrived.took {
                 self.pace.measured(items, time);
             }
-            self.ready = ItemOutcomes::new(arrived.outcomes, arrived.first, arrived.numbers);
+            let arrived = ItemOutcomes::new(arrived.outcomes, arrived.first, arrived.numbers);
+            let yielded = std::mem::replace(&mut self.ready, arrived);
+            self.spares.keep(yielded.into_buffer());
         }
     }
 
@@ -446,41 +453,39 @@ impl<R> Map<R> {
 }
 
 impl Pace {
-    /// How long a chunk should run: many times longer than its round trip.
-    const CHUNK_TIME: Duration = Duration::from_millis(1);
     /// The most items of a chunk whose size is not set.
     const MOST: usize = 8192;
-    /// The factor by which such a chunk may exceed the one before.
+    /// The factor by which a chunk may exceed the one before.
     const GROWTH: usize = 8;
-    /// How many items a worker the buffer holds by default: enough to send quick ones ahead of the
-    /// answers.
+    /// How many items the buffer holds for each worker by default: enough to send quick ones ahead of the outcomes.
     const ITEMS: usize = 32;
-    /// How many chunks a worker it holds at least.
+    /// The least number of chunks that the buffer holds for each worker.
     const CHUNKS: usize = 4;
 
-    fn new(workers: usize) -> Self {
+    fn new(workers: usize, chunk_time: Duration) -> Self {
         Self {
             chunk_size: None,
             buffer_size: None,
             workers,
+            chunk_time,
             adapted: 1,
             item_time: None,
         }
     }
 
-    /// `items` items of one chunk ran for `time` in all.
+    /// Adapts the chunk size: `items` items of one chunk ran for `time` in all.
     fn measured(&mut self, items: u32, time: Duration) {
         let time = time / items.max(1);
         let average = self.item_time.map_or(time, |average| (average + time) / 2);
         self.item_time = Some(average);
-        let fit = Self::CHUNK_TIME.as_nanos() / average.as_nanos().max(1);
+        let fit = self.chunk_time.as_nanos() / average.as_nanos().max(1);
         let fit = usize::try_from(fit).unwrap_or(usize::MAX);
         self.adapted = fit.min(self.adapted * Self::GROWTH).clamp(1, Self::MOST);
     }
 
     fn chunk(&self) -> usize {
         let asked = self.chunk_size.unwrap_or_else(|| match self.buffer_size {
-            // The buffer must hold chunks for all workers, and their successors.
+            // The buffer must hold one chunk that runs and one that follows it for each worker.
             Some(buffer) => self.adapted.min(buffer / self.workers / 2).max(1),
             None => self.adapted,
         });
@@ -522,7 +527,7 @@ impl<R> Submitted<R> {
         }
     }
 
-    /// Whether each outcome arrives as soon as it is there.
+    /// Whether each outcome arrives as soon as it is available.
     fn is_urgent(&self) -> bool {
         match self {
             Self::InOrder(chunks) => chunks.front().is_none_or(Outcomes::is_urgent),
@@ -530,7 +535,7 @@ impl<R> Submitted<R> {
         }
     }
 
-    /// Asks for each outcome that the stream waits for.
+    /// Requests each outcome that the stream waits for.
     fn hurry(&mut self) {
         match self {
             Self::InOrder(chunks) => chunks.front().into_iter().for_each(Outcomes::hurry),
@@ -596,7 +601,7 @@ impl<R> Map<R> {
             return Poll::Ready(Some(Ok(ItemOutcome { index, outcome })));
         }
         if self.feed.is_some() {
-            return Poll::Pending; // Nothing is ahead: it waits for the source or the queue.
+            return Poll::Pending; // No item is ahead: the stream waits for the source or the queue.
         }
         self.close();
         match self.last.take() {
@@ -637,7 +642,7 @@ impl<R> FusedStream for Map<R> {
     }
 }
 
-/// Nothing is pinned in place: what needs pinning is boxed.
+/// No field is pinned in place: what must be pinned is boxed.
 impl<R> Unpin for Map<R> {}
 
 impl<R> Drop for Map<R> {
@@ -653,5 +658,21 @@ impl<R> fmt::Debug for Map<R> {
             .field("ahead", &self.ahead)
             .field("ended", &self.ended)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_has_as_many_items_as_run_in_the_time_of_its_executor() {
+        for (chunk_time, items) in [(1, 10), (20, 200)] {
+            let mut pace = Pace::new(4, Duration::from_millis(chunk_time));
+            for _ in 0..4 {
+                pace.measured(1, Duration::from_micros(100));
+            }
+            assert_eq!(pace.chunk(), items);
+        }
     }
 }

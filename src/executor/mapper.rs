@@ -1,8 +1,8 @@
-//! The function of a map. A chunk calls it once an item, from as many threads as share the chunk.
+//! The function of a map. A chunk calls it once for each item, from every thread that runs a share of the chunk.
 
 use std::sync::Arc;
 
-use super::task::MapTask;
+use super::task::{MapTask, Unfinished};
 
 /// A function that a chunk calls. Each chunk, and each part of one, holds a clone.
 pub(crate) trait Mapper<A, M>: Clone + Send + Sync + 'static {
@@ -11,7 +11,10 @@ pub(crate) trait Mapper<A, M>: Clone + Send + Sync + 'static {
     /// The path of the function.
     fn name() -> &'static str;
 
-    fn call_item(&self, args: A) -> Self::Output;
+    /// Whether the function is async.
+    const IS_ASYNC: bool;
+
+    fn call_item(&self, args: A) -> Result<Self::Output, Unfinished>;
 }
 
 /// A function that all chunks of a map share: one that captures.
@@ -35,11 +38,13 @@ where
 {
     type Output = F::Output;
 
+    const IS_ASYNC: bool = F::IS_ASYNC;
+
     fn name() -> &'static str {
-        std::any::type_name::<F>()
+        F::path()
     }
 
-    fn call_item(&self, args: A) -> F::Output {
-        self.0.call_shared(args)
+    fn call_item(&self, args: A) -> Result<F::Output, Unfinished> {
+        self.0.run_shared(args)
     }
 }

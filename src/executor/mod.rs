@@ -1,18 +1,19 @@
 //! What a caller holds, whatever runs the work. Reading order:
 //!
 //! - [`contract`]: what an executor is; [`forward`]: references to one; [`extension`]: the methods that callers use,
-//!   and how they reach it; [`stats`]: what it reports;
-//! - [`task`]: what can be submitted; `data`: what can travel; `shared_arg`: what a worker
-//!   decodes once;
+//!   and how they reach it; [`stats`]: what it reports; [`open`]: what its clones share;
+//! - [`task`]: what can be submitted; [`async_task`]: an async function; [`drive`]: its future; `data`: what can
+//!   travel; `shared_arg`: what a worker decodes once; `shape`: how a call is written;
 //! - [`options`]: how a task runs; [`token`]: a token of the user that cancels it;
 //! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`;
 //!   [`escaped`]: its text);
-//! - [`erased`]: a call on its way to a thread; `encoded`: or to a process; `served`: how it runs there, and
-//!   its result;
+//! - [`erased`]: a call on its way to a thread; `encoded`: or to a process; `callee`: its function; `served`: how it
+//!   runs there, and its result;
+//! - `relay`: a call that another program encoded; `collector`: its outcomes, still encoded; `relayed_runs`: as runs;
 //! - [`promise`]: the outcomes that an executor owes; [`room`]: a place in its queue; [`run`]: how a
 //!   thread runs a call;
 //! - [`map`]: many calls as one stream; [`feed`]: its input; [`mapper`]: its function; [`chunk`]: its
-//!   output; [`item_outcomes`]: which items it belongs to; [`patience`]: how long it waits for a whole
+//!   output; [`item_outcomes`]: which items it belongs to; [`chunk_wait`]: how long it waits for a whole
 //!   chunk; [`keyed_map`]: results with the keys of their items;
 //! - [`keyed`]: a handle whose outcome says which input it belongs to; [`wait`], [`as_completed`]: many handles
 //!   at once; [`waitable`]: what these accept; [`deadline`]: how long they wait; [`blocking`]: on a thread;
@@ -22,13 +23,21 @@
 //!   executors check.
 
 pub(crate) mod as_completed;
+pub(crate) mod async_task;
 pub(crate) mod blocking;
+#[cfg(feature = "process")]
+pub(crate) mod callee;
 pub(crate) mod chunk;
+mod chunk_wait;
+#[cfg(feature = "cluster")]
+#[allow(dead_code, reason = "the module `cluster` calls it")]
+pub(crate) mod collector;
 pub(crate) mod context;
 mod contract;
 #[cfg(feature = "process")]
 pub(crate) mod data;
 pub(crate) mod deadline;
+pub(crate) mod drive;
 #[cfg(feature = "process")]
 pub(crate) mod encoded;
 pub(crate) mod erased;
@@ -46,18 +55,28 @@ pub(crate) mod keyed;
 pub(crate) mod keyed_map;
 pub(crate) mod map;
 pub(crate) mod mapper;
+pub(crate) mod open;
 pub(crate) mod options;
-mod patience;
 pub(crate) mod progress;
 pub(crate) mod promise;
+#[cfg(feature = "cluster")]
+#[allow(dead_code, reason = "the module `cluster` calls it")]
+pub(crate) mod relay;
+#[cfg(feature = "cluster")]
+#[allow(dead_code, reason = "the module `cluster` calls it")]
+pub(crate) mod relayed_runs;
 pub(crate) mod retry;
 pub(crate) mod room;
 pub(crate) mod run;
 #[cfg(feature = "process")]
 pub(crate) mod served;
 pub(crate) mod settings;
+#[cfg(feature = "cluster")]
+#[allow(dead_code, reason = "the module `cluster` calls it")]
+pub(crate) mod shape;
 #[cfg(feature = "process")]
 pub(crate) mod shared_arg;
+mod spares;
 mod stats;
 pub(crate) mod task;
 mod token;

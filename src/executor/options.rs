@@ -31,6 +31,7 @@ pub struct TaskOptions {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) traceparent: Option<Arc<str>>,
     pub(crate) cancel_token: Option<CallerToken>,
+    pub(crate) deduplication_id: Option<Arc<str>>,
 }
 
 impl Default for TaskOptions {
@@ -51,13 +52,15 @@ impl TaskOptions {
             name: None,
             traceparent: None,
             cancel_token: None,
+            deduplication_id: None,
         }
     }
 
-    /// Limits how long the function may run, counted from its start. A process that runs longer is
-    /// killed, after its [grace period](Self::grace_period), and replaced. A thread cannot be killed: its
-    /// place stays taken until the function returns. The function can ask
-    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled). Default: no limit.
+    /// Limits how long the function may run, counted from its start. A process that runs longer is killed, after its
+    /// [grace period](Self::grace_period), and replaced. A thread cannot be killed: it is occupied until the function
+    /// returns. The function can check [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled). If the
+    /// timeout made that true, a result does not count. An [async](crate::Async) task is dropped at its next `.await`.
+    /// Default: no limit.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
@@ -73,7 +76,8 @@ impl TaskOptions {
     /// At a shutdown with a deadline, `is_cancelled` becomes true two periods before the deadline, and
     /// the worker gets SIGTERM one period before it. A result returned until then still counts.
     ///
-    /// No effect on threads, which cannot be killed. Default: zero, SIGKILL at once.
+    /// No effect on threads, which cannot be killed. Default: zero, SIGKILL at once; one second for an async task
+    /// ([`Async`](crate::Async)), whose future is dropped at the cancel.
     ///
     /// ```
     /// use std::time::Duration;
@@ -99,10 +103,9 @@ impl TaskOptions {
         self
     }
 
-    /// Sets how often the task runs again, in another worker process, after its worker was lost: it
-    /// crashed, or was killed from outside or for lack of memory. Use it only for tasks that may run
-    /// more than once. Each item of a `map` counts by itself. If all runs are lost, the error is that
-    /// of the last.
+    /// Sets how often the task runs again, in another worker process, after its worker was lost: it crashed, was killed
+    /// from outside, or was killed for lack of memory. Use it only for tasks that may run more than once. Each item of
+    /// a `map` counts separately. If all runs are lost, the error is that of the last.
     ///
     /// A panic, a timeout, a cancel and a shutdown cause no other run. No effect on threads. To attempt a task again
     /// for other reasons, after a pause, or on threads: [`retry`](crate::retry()). Default: 0, a task runs at most
@@ -178,6 +181,25 @@ impl TaskOptions {
         self
     }
 
+    /// Sets an id that names the task among all tasks that any program submits to the same queue of a
+    /// `ClusterExecutor`. Of the tasks with the same id, only one runs, and each handle receives its outcome. The id is
+    /// kept for the queue's `duplicate_window`, and after that as long as the servers keep the outcome. So a client
+    /// that does not know whether its submit succeeded can submit again.
+    ///
+    /// All tasks with one id must call the same function. A cancel of one cancels all. An item of a `map` cannot have
+    /// an id. No effect on threads and on processes of this machine. Default: none.
+    ///
+    /// ```
+    /// use concurrent_futures::TaskOptions;
+    ///
+    /// let once = TaskOptions::new().deduplication_id("invoice-4711");
+    /// ```
+    #[must_use]
+    pub fn deduplication_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.deduplication_id = Some(id.into());
+        self
+    }
+
     /// Sets the priority. Tasks of a higher priority start first; among equals, the first submitted.
     /// Default: 0.
     #[must_use]
@@ -194,8 +216,8 @@ impl TaskOptions {
     }
 }
 
-/// What applies to one task: its own options, and those of its pool where it sets none. An option that is not
-/// in here, or that no code reads from here, is an error of the compiler.
+/// What applies to one task: its own options, and those of its pool where it sets none. An option that is missing here,
+/// or that no code reads from here, is a compile error.
 #[deny(dead_code)]
 #[derive(Clone, Copy)]
 pub(crate) struct OptionsInForce<'a> {
@@ -215,15 +237,28 @@ pub(crate) struct OptionsInForce<'a> {
     pub(crate) name: Option<&'a Arc<str>>,
     pub(crate) traceparent: Option<&'a Arc<str>>,
     pub(crate) cancel_token: Option<&'a CallerToken>,
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(dead_code, reason = "no effect on this machine")
+    )]
+    pub(crate) deduplication_id: Option<&'a Arc<str>>,
 }
+
+/// The grace period of an async task if neither its options nor its pool's set one: long enough for the destructors of
+/// its future.
+const GRACE_OF_ASYNC: Duration = Duration::from_secs(1);
 
 impl<'a> OptionsInForce<'a> {
     #[inline]
-    pub(crate) fn of(task: Option<&'a TaskOptions>, pool: Option<&'a TaskOptions>) -> Self {
+    pub(crate) fn of(
+        task: Option<&'a TaskOptions>,
+        pool: Option<&'a TaskOptions>,
+        is_async: bool,
+    ) -> Self {
         static UNSET: TaskOptions = TaskOptions::new();
 
         let pool = pool.unwrap_or(&UNSET);
-        // Without `..`, so that a new option has to be here.
+        // Without `..`, so that a new option must be handled here.
         let TaskOptions {
             timeout,
             grace_period,
@@ -233,16 +268,46 @@ impl<'a> OptionsInForce<'a> {
             name,
             traceparent,
             cancel_token,
+            deduplication_id,
         } = task.unwrap_or(&UNSET);
         Self {
             timeout: timeout.or(pool.timeout),
-            grace_period: grace_period.or(pool.grace_period).unwrap_or_default(),
+            grace_period: grace_period
+                .or(pool.grace_period)
+                .unwrap_or(match is_async {
+                    true => GRACE_OF_ASYNC,
+                    false => Duration::ZERO,
+                }),
             retries: retries.or(pool.retries).unwrap_or(0),
             queue_timeout: queue_timeout.or(pool.queue_timeout),
             priority: priority.or(pool.priority).unwrap_or(0),
             name: name.as_ref().or(pool.name.as_ref()),
             traceparent: traceparent.as_ref().or(pool.traceparent.as_ref()),
             cancel_token: cancel_token.as_ref().or(pool.cancel_token.as_ref()),
+            deduplication_id: deduplication_id.as_ref(), // An id among the pool's options would name all its tasks.
+        }
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_async_task_has_a_grace_period_unless_it_or_its_pool_sets_one() {
+        let set = |millis| TaskOptions::new().grace_period(Duration::from_millis(millis));
+        let grace = |task: Option<&TaskOptions>, pool: Option<&TaskOptions>, is_async| {
+            OptionsInForce::of(task, pool, is_async).grace_period
+        };
+        assert_eq!(grace(None, None, true), GRACE_OF_ASYNC);
+        assert_eq!(grace(None, None, false), Duration::ZERO);
+        for is_async in [true, false] {
+            let of_pool = grace(Some(&TaskOptions::new()), Some(&set(7)), is_async);
+            assert_eq!(of_pool, Duration::from_millis(7));
+            assert_eq!(
+                grace(Some(&set(0)), Some(&set(7)), is_async),
+                Duration::ZERO
+            );
         }
     }
 }
@@ -282,6 +347,36 @@ impl fmt::Debug for TaskName {
 /// assert_eq!(report.killed, 0);
 /// # Ok(()) }
 /// ```
+///
+/// # A thread that never returns
+/// No thread can be killed. A task that still runs on a thread at the [deadline](Self::deadline) runs on, and keeps the
+/// program alive: a runtime that is dropped waits for its blocking threads, also at the end of `#[tokio::main]`. To end
+/// the program in any case, end the runtime by [`shutdown_background`](tokio::runtime::Runtime::shutdown_background) or
+/// [`shutdown_timeout`](tokio::runtime::Runtime::shutdown_timeout). Work that may not return belongs in a process.
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrent_futures::{Executor as _, Shutdown, ThreadPoolExecutor};
+///
+/// fn never_return() {
+///     loop {
+///         std::thread::park();
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = tokio::runtime::Runtime::new()?;
+/// let report = runtime.block_on(async {
+///     let pool = ThreadPoolExecutor::new()?;
+///     let _handle = pool.submit(never_return, ());
+///     # while pool.stats().running == 0 { tokio::task::yield_now().await }
+///     let how = Shutdown::new().deadline(Duration::from_millis(10));
+///     Ok::<_, Box<dyn std::error::Error>>(pool.shutdown_with(how).await)
+/// })?;
+/// assert_eq!(report.killed, 1);
+/// runtime.shutdown_background(); // Does not wait for the thread.
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shutdown {
     pub(crate) cancel_pending: bool,
@@ -302,9 +397,9 @@ impl Shutdown {
         self
     }
 
-    /// Sets when to stop waiting, counted from the call. Then tasks that have not started are
-    /// cancelled, and worker processes that run a task are killed. Tasks with a
-    /// [grace period](TaskOptions::grace_period) see the cancel before.
+    /// Sets when to stop waiting, counted from the call. At the deadline, tasks that have not started are cancelled,
+    /// and worker processes that run a task are killed. Tasks with a [grace period](TaskOptions::grace_period) see the
+    /// cancel before that. Threads [run on](Self#a-thread-that-never-returns).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -321,16 +416,17 @@ impl Shutdown {
 
 /// How the tasks of an executor ended, from the call of a shutdown to its end. Each task counts once.
 ///
-/// With the feature `serde` it can be written and read, as [`Stats`](crate::Stats) can.
+/// With the feature `serde` it can be serialized, as [`Stats`](crate::Stats) can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Tasks that ended otherwise: with a result, or with an error such as a panic, a crash of their worker, a
+    /// Tasks that ended in any other way: with a result, or with an error such as a panic, a crash of their worker, a
     /// timeout, an abort while they ran, or a worker that could not start.
     pub finished: usize,
     /// Tasks that were cancelled before they started.
     pub cancelled: usize,
-    /// Tasks that still ran at the deadline: killed in a process, left running on a thread.
+    /// Tasks that still ran at the deadline: killed in a process; on a thread left running, or dropped if
+    /// [async](crate::Async).
     pub killed: usize,
 }
 

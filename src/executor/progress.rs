@@ -1,4 +1,4 @@
-//! Progress reports of a task. The latest counts; it replaces one that is not read yet.
+//! Progress reports of a task. Only the latest counts; it replaces one that has not been read.
 
 use std::fmt;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ pub struct Progress {
 #[must_use = "a stream does nothing until it is polled"]
 pub struct ProgressStream {
     reports: BoxStream<'static, Progress>,
-    /// Of the executor that has the task.
+    /// The home of the executor that has the task.
     home: Option<Arc<Home>>,
 }
 
@@ -50,7 +50,7 @@ struct Latest {
 }
 
 impl Reports {
-    /// Puts a report in; does nothing after the end.
+    /// Records a report; does nothing after the end.
     pub(crate) fn put(&self, done: u64, total: u64) {
         self.0.send_if_modified(|latest| {
             if !latest.ended {
@@ -61,7 +61,7 @@ impl Reports {
         });
     }
 
-    /// Ends the streams that exist. The maker of a later one calls this again.
+    /// Ends the streams that exist. Code that creates a later stream calls this again.
     pub(crate) fn end(&self) {
         self.0.send_modify(|latest| latest.ended = true);
     }
@@ -94,7 +94,7 @@ impl Stream for ProgressStream {
         if polled.is_pending()
             && let Some(home) = &self.home
         {
-            home.note_caller(); // Each time: another runtime may wait for the report by now.
+            home.note_caller(); // Once for each poll: a different runtime may wait for the report now.
         }
         polled
     }

@@ -10,7 +10,7 @@ use super::error::{Cause, Rejection, TaskError};
 use super::options::TaskName;
 use crate::observe::Meter;
 
-/// A place in an executor's queue. Dropping it gives the place back.
+/// A place in an executor's queue. Dropping it frees the place.
 ///
 /// Each queued task has one, so it is one pointer.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub(crate) struct Rooms {
     closed: AtomicBool,
 }
 
-/// What a room gives back.
+/// What dropping a room gives a place back to.
 #[derive(Debug)]
 struct RoomQueue {
     /// The capacity and the free places of a bounded queue.
@@ -107,13 +107,13 @@ impl Rooms {
     /// Room in the unbounded queue.
     fn unbounded(&self) -> Room {
         if !Meter::COUNTS_QUEUED {
-            return Room(None); // Nothing to return.
+            return Room(None); // Dropping it has no effect.
         }
         self.queue.meter.enter_queue();
         Room(Some(self.queue.clone()))
     }
 
-    /// Turns a permit, which is two words, into room.
+    /// Turns a permit, which has two words, into room, which has one.
     fn taken(&self, place: SemaphorePermit<'_>) -> Room {
         place.forget();
         self.queue.meter.enter_queue();
@@ -124,7 +124,7 @@ impl Rooms {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Refuses everyone who waits for room.
+    /// Refuses all callers that wait for room.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         if let Some((_, places)) = &self.queue.places {
@@ -133,7 +133,7 @@ impl Rooms {
     }
 }
 
-/// An error before there is a task.
+/// An error of a call for which there is no task yet.
 fn refused(cause: Cause) -> TaskError {
     TaskError::new(TaskName::Function("(not submitted)"), false, cause)
 }

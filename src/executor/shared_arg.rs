@@ -44,24 +44,24 @@ use crate::wire::kept;
 /// ```
 ///
 /// # In worker processes
-/// The first call that names it encodes the value, on the thread that submits, into memory that no process can change.
+/// The first call that uses it encodes the value, on the thread that submits, into memory that no process can change.
 /// [`prepare`](Self::prepare) does that earlier. Workers receive a descriptor of that memory with each call, or with
 /// each chunk of a `map`. A worker keeps the decoded value until the sender has dropped its last handle and all calls
-/// with one have begun or, in a chunk, ended. It drops the value before it waits for its next call. So each worker has
-/// a copy of its own, and a worker that replaces another decodes it again. A worker keeps at most 64 values, those that
-/// it has used last.
+/// that use it have started or, in a chunk, ended. The worker frees the value before it waits for its next call. So
+/// each worker has its own copy, and a worker that replaces another decodes it again. A worker keeps at most 64 values:
+/// those that it used last.
 ///
-/// Only the workers of a pool keep it. A [`Process`](crate::multiprocessing::Process), and what receives it through a
-/// [`Queue`](crate::multiprocessing::Queue) or a [`Connection`](crate::multiprocessing::Connection), decodes it each
-/// time it arrives.
+/// Only the workers of a pool keep decoded values. A [`Process`](crate::multiprocessing::Process), and a process that
+/// receives one through a [`Queue`](crate::multiprocessing::Queue) or a
+/// [`Connection`](crate::multiprocessing::Connection), decodes it each time it arrives.
 ///
-/// A value may contain objects that processes share, for example a `Lock`. What a task changes inside, for example in
-/// a `Mutex`, it changes in its own process.
+/// A value may contain objects that processes share, for example a `Lock`. Changes that a task makes inside the value,
+/// for example in a `Mutex`, stay in the task's own process.
 ///
 /// # Errors
-/// A value that cannot be encoded, or has no room in memory, fails each task that names it, before it is sent. A value
-/// that cannot be decoded fails each task that a worker would run with it. Both are `is_codec()`. Serializing it for
-/// anything else than a process is an error.
+/// A value that cannot be encoded, or does not fit in memory, fails each task that uses it, before the task is sent. A
+/// value that cannot be decoded fails each task that a worker would run with it. Both are `is_codec()`. Serializing it
+/// for anything other than a process is an error.
 ///
 /// # Platform
 /// In processes on Linux; on threads everywhere.
@@ -78,21 +78,21 @@ struct SharedValue<C> {
 enum SealState {
     Unsealed,
     Sealed(SealedValue),
-    /// It cannot be encoded, which does not change.
+    /// The value cannot be encoded; trying again would not help.
     Unencodable(String),
 }
 
 /// A value in a file in memory.
 #[derive(Clone)]
 struct SealedValue {
-    /// Where it was sealed, this keeps the other end of `lifeline` open.
+    /// In the process that sealed it, this keeps the other end of `lifeline` open.
     file: Descriptor,
-    /// Hangs up when no handle is left where it was sealed, and no call on its way from there.
+    /// Hangs up when the process that sealed the value has no handle left, and no call from there is on its way.
     lifeline: Descriptor,
     len: u64,
-    /// Whether the value is its own bytes.
+    /// Whether the encoding is just the value's bytes.
     is_plain: bool,
-    /// The descriptors of the objects in it.
+    /// The descriptors of the objects in the value.
     beside: Vec<Descriptor>,
 }
 
@@ -115,8 +115,8 @@ impl<C> SharedArg<C> {
 }
 
 impl<C: Serialize + 'static> SharedArg<C> {
-    /// Encodes the value now, if no call has done so. A value of many megabytes takes a while, and this blocks: an
-    /// async program calls it by `spawn_blocking` before it submits.
+    /// Encodes the value now, if no call has done so. For a value of many megabytes this takes a while and blocks: in
+    /// async code, call it in `spawn_blocking` before you submit.
     ///
     /// ```
     /// # use concurrent_futures::SharedArg;
@@ -136,7 +136,7 @@ impl<C: Serialize + 'static> SharedArg<C> {
     }
 
     fn sealed(&self) -> io::Result<SealedValue> {
-        // Held while it is encoded: threads that submit at the same time wait for one encoding.
+        // Held during the encoding: threads that submit at the same time wait for one encoding.
         let mut state = self.0.sealed.lock().unwrap_or_else(PoisonError::into_inner);
         match &*state {
             SealState::Sealed(sealed) => return Ok(sealed.clone()),
@@ -174,7 +174,7 @@ fn invalid(reason: &str) -> io::Error {
 }
 
 impl SealedValue {
-    /// Checks a received value, and decodes it. A short message costs no more memory than its sender has spent.
+    /// Checks and decodes a received value. A short message can claim no more memory than its sender has used.
     fn open<C: DeserializeOwned + 'static>(&mut self) -> io::Result<C> {
         sys::check_pipe(&self.lifeline)?;
         sys::check_sealed(&self.file)?;
@@ -236,7 +236,7 @@ impl<'de, C: DeserializeOwned + Any + Send + Sync> Deserialize<'de> for SharedAr
             ))
         };
         if !sealed.file.is_of_parent() {
-            // Another process may send a file that it got from the parent beside a wrong length, or other objects.
+            // Another process may send a file of the parent's with a wrong length or with other objects.
             let value = sealed.open().map_err(failed)?;
             return Ok(Self::with(value, SealState::Sealed(sealed)));
         }

@@ -5,8 +5,8 @@ use crate::record::record;
 
 /// The state of an executor at one moment, and its totals since it was built.
 ///
-/// With the feature `serde` it can be written and read, as data with the names of its fields. A missing
-/// field is 0 when it is read, and an unknown one is ignored.
+/// With the feature `serde` it can be serialized, as data with named fields. On reading, a missing field is 0 and an
+/// unknown one is ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -26,7 +26,7 @@ pub struct Stats {
     pub restarts: Restarts,
 }
 
-/// Workers that ended while their executor was open, by cause. As data it is as [`Stats`].
+/// Workers that ended while their executor was open, by cause. Serialized as [`Stats`] is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restarts {

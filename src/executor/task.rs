@@ -3,13 +3,15 @@
 //! Each implementation has a marker of its own. So a function of one argument that is a tuple and a
 //! function of several arguments do not overlap; rustc infers the marker.
 
-use self::sealed::{Function, InitializerOutput};
+use std::fmt;
 
-/// A function that can be called with `Args`: its one argument as it is, or a tuple of none or of
-/// two to eight.
+use self::sealed::InitializerOutput;
+pub(crate) use self::sealed::{Function, Unfinished};
+
+/// A function that can be called with `Args`: its one argument as it is, or a tuple for none or for two to eight.
 ///
-/// Every function and closure implements it. The trait is sealed: no other type can. The marker only
-/// keeps the implementations apart.
+/// Every function and closure implements it, as does [`Async`](crate::Async) around an async one. The trait is sealed:
+/// no other type can. The marker only keeps the implementations apart.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function that takes `{Args}`",
     label = "not callable with these arguments",
@@ -21,6 +23,16 @@ pub trait Task<Args, Marker>: sealed::Function<Args, Marker> {
 
     /// Calls the function.
     fn call(self, args: Args) -> Self::Output;
+
+    /// Calls the function in a worker, which may drop its future.
+    #[doc(hidden)]
+    #[inline]
+    fn run(self, args: Args) -> Result<Self::Output, Unfinished>
+    where
+        Self: Sized,
+    {
+        Ok(self.call(args))
+    }
 }
 
 /// A [`Task`] that can be called any number of times, from several threads at a time: a function or
@@ -37,6 +49,13 @@ pub trait Task<Args, Marker>: sealed::Function<Args, Marker> {
 pub trait MapTask<Args, Marker>: Task<Args, Marker> {
     /// Calls the function.
     fn call_shared(&self, args: Args) -> Self::Output;
+
+    /// Calls the function in a worker, which may drop its future.
+    #[doc(hidden)]
+    #[inline]
+    fn run_shared(&self, args: Args) -> Result<Self::Output, Unfinished> {
+        Ok(self.call_shared(args))
+    }
 }
 
 /// What an initializer may return: `()`, or a `Result` whose error says why it failed.
@@ -68,19 +87,51 @@ impl<E: std::fmt::Display> Initialized for Result<(), E> {
     }
 }
 
-/// What no other crate can name, and so cannot implement.
+/// Traits that other crates cannot name, and so cannot implement.
 mod sealed {
     #[expect(
         unnameable_types,
         reason = "sealed: only this crate says what a task is"
     )]
-    pub trait Function<Args, Marker> {}
+    pub trait Function<Args, Marker> {
+        /// Whether its result is a future, which the worker drives.
+        const IS_ASYNC: bool = false;
+
+        /// Its path, for errors and spans.
+        fn path() -> &'static str {
+            std::any::type_name::<Self>()
+        }
+    }
+
+    /// Why a function has no result, although it was called or was to be called.
+    #[expect(unnameable_types, reason = "what a sealed method returns")]
+    #[derive(Debug)]
+    pub enum Unfinished {
+        /// Its future was dropped, because its result is no longer wanted.
+        Dropped,
+        /// The worker has no runtime for its future.
+        NoRuntime(std::io::Error),
+    }
 
     #[expect(
         unnameable_types,
         reason = "sealed: only this crate says what an initializer returns"
     )]
     pub trait InitializerOutput {}
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped => f.write_str("its future was dropped"),
+            Self::NoRuntime(error) => {
+                write!(
+                    f,
+                    "its worker cannot build the runtime that drives its future: {error}"
+                )
+            }
+        }
+    }
 }
 
 /// Marks a function of one argument, passed as it is.
@@ -171,8 +222,8 @@ macro_rules! nary {
     };
 }
 
-// No tuple of one: for a function of one argument only `Unary` is left. So rustc knows from the
-// function what the argument is, infers it, and says "expected `u64`, found `&str`".
+// No tuple of one: a function of one argument implements only `Unary`. So rustc infers the argument from the function,
+// and says "expected `u64`, found `&str`".
 nary!(a: A, b: B);
 nary!(a: A, b: B, c: C);
 nary!(a: A, b: B, c: C, d: D);

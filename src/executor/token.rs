@@ -1,7 +1,7 @@
-//! A cancellation token of the user, of tokio-util.
+//! A cancellation token of the user, from tokio-util.
 //!
-//! No task waits for a token. Its waker cancels the target itself, on the thread that cancels the token. That thread
-//! holds no lock of the token then.
+//! No task waits for a token. The waker that is registered with the token cancels the target itself, on the thread that
+//! cancels the token. That thread then holds no lock of the token.
 
 use std::fmt;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ impl CallerToken {
         self.0.is_cancelled()
     }
 
-    /// Cancels the target when the token is cancelled, until the result is dropped. `None` if it is already.
+    /// Cancels the target when the token is cancelled, until the result is dropped. `None` if the token already is.
     pub(crate) fn watch(&self, target: Weak<dyn CancelTarget>) -> Option<TokenWatch> {
         let waker = Waker::from(Arc::new(CancelWaker(target)));
         let mut watch = self.wait();
@@ -64,7 +64,7 @@ impl fmt::Debug for TokenWatch {
     }
 }
 
-/// Cancels its target. Nothing but the cancel of the token wakes it.
+/// Cancels its target when woken. Only the cancel of the token wakes it.
 struct CancelWaker(Weak<dyn CancelTarget>);
 
 impl Wake for CancelWaker {
@@ -74,7 +74,7 @@ impl Wake for CancelWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(target) = self.0.upgrade() {
-            // A panic would keep the token from waking the others.
+            // A panic would prevent the token from waking the others.
             panic::contain_panic(|| target.cancel());
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting for many handles at once. Each handle is polled once, a slice of them a poll. Pending ones
+//! Waiting for many handles at once. Each handle is polled once, one slice of the handles in each poll. Pending ones
 //! then move to a [`FuturesUnordered`], which polls only those that were woken.
 
 use std::fmt;
@@ -44,9 +44,9 @@ pub enum ReturnWhen {
 /// ```
 ///
 /// # Cancel safety
-/// Dropping a `Wait` drops its handles and the outcomes it has taken from them. With `&mut` handles,
-/// the handles remain, but an outcome already taken is lost, and polling that `JoinHandle` panics. Use
-/// `timeout` to look in between.
+/// Dropping a `Wait` drops its handles and the outcomes it has taken from them. With `&mut` handles, the handles
+/// remain, but an outcome already taken is lost, and polling that `JoinHandle` panics. To check intermediate results,
+/// use `timeout` instead.
 pub fn wait<F>(handles: impl IntoIterator<Item = F>, when: ReturnWhen) -> Wait<F>
 where
     F: Future<Output: Outcome> + Unpin,
@@ -89,8 +89,8 @@ pub struct Waited<F: Future> {
 }
 
 impl<F: Future> Wait<F> {
-    /// Limits the wait, counted from the call of [`wait`]. At the timeout it returns the outcomes that
-    /// are there, even if there are none.
+    /// Limits the wait, counted from the call of [`wait`]. At the timeout it returns the available outcomes, even if
+    /// there are none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -135,7 +135,7 @@ impl<F> Wait<F>
 where
     F: Future<Output: Outcome> + Unpin,
 {
-    /// Takes the outcomes that are there. Pending if there may be more.
+    /// Takes the available outcomes. Pending if there may be more.
     fn poll_done(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let mut slice = Slice::new();
         while slice.has_budget() {
@@ -150,7 +150,7 @@ where
                 return Poll::Ready(());
             }
         }
-        // `FuturesUnordered` polls each new handle once: do that slice by slice, too.
+        // `FuturesUnordered` polls each new handle once, so this also proceeds slice by slice.
         if let Poll::Ready(Some((number, outcome))) = self.pending.poll_next_unpin(cx) {
             self.take(number, outcome);
         }
@@ -202,7 +202,7 @@ where
     }
 }
 
-/// Nothing is pinned in place: the handles may move.
+/// No field is pinned in place: the handles may move.
 impl<F: Future> Unpin for Wait<F> {}
 
 impl<F: Future> fmt::Debug for Wait<F> {

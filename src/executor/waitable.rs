@@ -1,5 +1,5 @@
 //! What [`wait`](super::wait::wait) and [`as_completed`](super::as_completed::as_completed) accept: futures with an
-//! outcome, with or without a key. And how much of it they poll at once.
+//! outcome, with or without a key. Also how many of them one poll polls.
 
 use futures::stream::FuturesUnordered;
 use tokio::task::coop;
@@ -7,9 +7,9 @@ use tokio::task::coop;
 use super::error::TaskError;
 use super::keyed::Keyed;
 
-/// What a future that is waited for gives: the outcome of a task, alone or with its key.
+/// The output of a future that `wait` accepts: the outcome of a task, alone or with its key.
 ///
-/// The trait is sealed: other crates use it as a bound.
+/// The trait is sealed: other crates can only use it as a bound.
 pub trait Outcome: sealed::Sealed {
     /// Returns why there is no result, if there is none.
     fn error(&self) -> Option<&TaskError>;
@@ -30,7 +30,7 @@ impl<K, T> Outcome for (K, Result<T, TaskError>) {
 /// A future that [`as_completed`](crate::as_completed) accepts: a [`JoinHandle`](crate::JoinHandle), any other future
 /// of a `Result<T, TaskError>`, one of these as a [`Keyed`] future, or a `&mut` to one.
 ///
-/// The trait is sealed: other crates use it as a bound.
+/// The trait is sealed: other crates can only use it as a bound.
 #[diagnostic::on_unimplemented(
     message = "`as_completed` cannot wait for `{Self}`",
     label = "not a handle",
@@ -56,12 +56,12 @@ pub(super) mod sealed {
     impl<T> Sealed for Result<T, TaskError> {}
     impl<K, T> Sealed for (K, Result<T, TaskError>) {}
 
-    /// What stands for the futures that are pending at the end of a timeout.
+    /// What `as_completed` yields for the futures that are pending at its timeout.
     pub trait Expires: Future + Sized {
         fn expire(pending: FuturesUnordered<Self>, error: &TaskError) -> Vec<Self::Output>;
     }
 
-    /// One error stands for all.
+    /// One error for all of them.
     impl<F, T> Expires for F
     where
         F: Future<Output = Result<T, TaskError>>,
@@ -71,7 +71,7 @@ pub(super) mod sealed {
         }
     }
 
-    /// Each key has its error.
+    /// One error for each key.
     impl<K, F, T> Expires for Keyed<K, F>
     where
         F: Future<Output = Result<T, TaskError>> + Unpin,
@@ -93,9 +93,8 @@ pub(super) mod sealed {
     }
 }
 
-/// What one poll may do before it yields to other tasks of the runtime: a number of handles, or fewer
-/// if they use up tokio's budget of the task. (A handle without budget returns pending, even if it is
-/// done.)
+/// How much one poll may do before it yields to other tasks of the runtime: a number of handles, or fewer if they use
+/// up the task's budget in tokio. (Without budget, a handle returns pending even if it is done.)
 pub(super) struct Slice(usize);
 
 impl Slice {

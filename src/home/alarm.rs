@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::clock::sleep_until;
 use super::place::{Home, TaskGuard};
 
-/// Dropping it cancels the action.
+/// Runs an action later. Dropping this cancels the action.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     _task: TaskGuard,
@@ -40,27 +40,28 @@ impl Alarm {
         Self { _task: task, fired }
     }
 
-    /// An alarm that sends when it rings. It is closed without that if no runtime can be made for the alarm.
+    /// An alarm that sends when it fires. The channel is closed without a value if no runtime can be created for the
+    /// alarm.
     pub(crate) fn channel(home: &Home, delay: Duration) -> (Self, oneshot::Receiver<()>) {
         let (ring, rung) = oneshot::channel();
         let alarm = Self::set(home, delay, move || ring.send(()).unwrap_or_default());
         (alarm, rung)
     }
 
-    /// Whether its time has come: the action has run, runs, or is about to run.
+    /// Whether it has fired: the action has run, runs, or is about to run.
     #[cfg(feature = "process")]
     pub(crate) fn has_fired(&self) -> bool {
         self.fired.load(Ordering::Acquire)
     }
 }
 
-/// Awaits `future` until `end` by the real clock, `None` after that. The caller needs no runtime.
+/// Awaits `future` until `end` by the real clock. `None` after that. The caller needs no runtime.
 pub(crate) async fn within<F: Future>(home: &Home, end: Instant, future: F) -> Option<F::Output> {
     let span = end.saturating_duration_since(Instant::now());
     let (_alarm, rung) = Alarm::channel(home, span);
     match select(pin!(future), rung).await {
         Either::Left((output, _)) => Some(output),
         Either::Right((Ok(()), _)) => None,
-        Either::Right((Err(_), future)) => Some(future.await), // No runtime could wait for the end.
+        Either::Right((Err(_), future)) => Some(future.await), // There is no runtime that could wait for `end`.
     }
 }

@@ -1,14 +1,14 @@
-//! A future of a caller that may be in any runtime, or in none.
+//! Awaits a future for a caller that may be in any runtime, or in none.
 
 use tokio::sync::oneshot;
 
 use super::place::Home;
 
-/// Awaits `future` as a task of its own, which runs in the caller's runtime, and moves if the caller does or if that
-/// runtime ends.
+/// Awaits `future` as a task of its own. The task runs in the caller's runtime, and moves to another one if the caller
+/// does or if the runtime ends.
 ///
 /// # Cancel safety
-/// As cancel safe as `future`: dropping this drops that.
+/// As cancel safe as `future`: dropping this drops `future`.
 pub(crate) async fn anywhere<F>(future: F) -> F::Output
 where
     F: Future<Output: Send> + Send + 'static,

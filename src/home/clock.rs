@@ -1,5 +1,5 @@
-//! Timers by the real clock. Workers run in real time, so a deadline of theirs has nothing to do with the clock of
-//! a runtime that a test has paused. A timer that meets such a clock moves its task to another runtime.
+//! Timers by the real clock. Workers run in real time, so their deadlines do not depend on the clock of a runtime,
+//! which a test may have paused. A timer that finds such a clock moves its task to another runtime.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 use super::current::{current_runner, leave_runtime};
 
-/// Whether the clock of the current runtime tells the real time.
+/// Whether the clock of the current runtime shows the real time.
 pub(crate) fn is_real() -> bool {
     let before = Instant::now();
     let theirs = tokio::time::Instant::now().into_std();
@@ -23,11 +23,11 @@ pub(crate) fn is_real() -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct DeadlineTimer {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// What `sleep` waits for.
+    /// The instant for which `sleep` is set.
     armed: Option<Instant>,
     /// The runner whose runtime drives `sleep`.
     runner: u64,
-    /// What `sleep` wakes.
+    /// The waker that `sleep` wakes.
     waker: Option<Waker>,
 }
 
@@ -78,8 +78,8 @@ impl DeadlineTimer {
         Poll::Pending
     }
 
-    /// Whether a former poll did all that this one has to do. Then it costs next to nothing: a supervisor polls it with
-    /// each result.
+    /// Whether an earlier poll did everything that this one must do. This makes a poll cheap: a supervisor polls the
+    /// timer with each result.
     fn still_waits(&self, cx: &Context<'_>, moment: Instant, runner: u64) -> bool {
         let wakes = |waker: &Waker| waker.will_wake(cx.waker());
         self.armed == Some(moment)
@@ -89,7 +89,7 @@ impl DeadlineTimer {
     }
 }
 
-/// Waits until `end`. `None` is an end that the clock cannot represent.
+/// Waits until `end`. If `end` is `None`, the clock cannot represent it and this waits forever.
 pub(super) async fn sleep_until(end: Option<Instant>) {
     let Some(end) = end else {
         return std::future::pending().await;
@@ -120,8 +120,7 @@ mod tests {
 
     use super::*;
 
-    /// A timer that another task has polled before wakes the task that polls it now, also for a moment that it waits
-    /// for already.
+    /// A timer that was polled by another task before wakes the task that polls it now, even if the moment is the same.
     #[tokio::test]
     async fn a_timer_wakes_the_task_that_polled_it_last() {
         for later in [Duration::ZERO, Duration::from_secs(3600)] {

@@ -1,4 +1,4 @@
-//! Starting a thread with a value, which comes back if the system has no thread left.
+//! Starts a thread with a value, and returns the value if the system refuses a thread.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ impl<T> Handover<T> {
         Self(Arc::new(Mutex::new(Some(value))))
     }
 
-    /// The value, for the first that asks.
+    /// The value, for the first caller.
     pub(super) fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -24,7 +24,7 @@ impl<T> Clone for Handover<T> {
     }
 }
 
-/// Starts a thread that runs `run` with `value`. An error returns the value.
+/// Starts a thread that runs `run` with `value`. The error contains the value.
 pub(crate) fn start_thread<T: Send + 'static>(
     name: &str,
     value: T,

@@ -17,13 +17,13 @@ use super::primitives::{AbortHandle, AtomicU64, Handle, Mutex, MutexGuard};
 /// The future of a task.
 type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The owner of tasks, which is notified of what happens to them.
+/// The owner of tasks, which is notified when they end or fail.
 pub(super) trait TaskKeeper: Send + Sync {
     /// The task has ended, or was aborted.
     fn task_ended(&self, task: &MovableTask);
 
-    /// The runtime of this runner has ended, or cannot drive the task, which should move. Returns whether it has
-    /// another runner by now.
+    /// Called when the runtime of this runner has ended, or cannot drive the task, which should then move. Returns
+    /// whether the task already has another runner.
     fn runtime_failed(&self, task: &MovableTask, runner: u64) -> bool;
 }
 
@@ -38,13 +38,13 @@ pub(super) struct MovableTask {
     notes: Mutex<TaskNotes>,
 }
 
-/// What other threads leave for the runners of a task.
+/// What other threads record for the runners of a task.
 #[derive(Default)]
 struct TaskNotes {
     /// A runner that found the future in use, and waits for the end of the poll.
     waiting: Option<Waker>,
     aborted: bool,
-    /// Ends the tokio task of the current runner. Otherwise one that nothing wakes would stay in its runtime.
+    /// Ends the tokio task of the current runner. Otherwise a tokio task that is never woken would stay in its runtime.
     runner_task: Option<AbortHandle>,
 }
 
@@ -73,7 +73,7 @@ impl MovableTask {
         self.number
     }
 
-    /// Makes a new runner. Earlier ones no longer poll the task.
+    /// Creates a new runner. Earlier ones no longer poll the task.
     pub(super) fn new_runner(self: &Arc<Self>) -> Runner {
         let number = next_number();
         self.replace_runner(number);
@@ -100,7 +100,7 @@ impl MovableTask {
         }
     }
 
-    /// The runner has become this tokio task.
+    /// Records that the runner has become this tokio task.
     fn runner_started(&self, runner: u64, task: AbortHandle) {
         let mut notes = self.notes();
         if self.is_run_by(runner) {
@@ -111,14 +111,14 @@ impl MovableTask {
         }
     }
 
-    /// Drops the future, now or at the end of the poll that is in progress.
+    /// Drops the future, now or at the end of the current poll.
     pub(super) fn abort(&self) {
         self.notes().aborted = true;
         self.end_aborted();
     }
 
     fn end_aborted(&self) {
-        // If another thread has the future, it finds the note when it unlocks it.
+        // If another thread has the future, that thread finds the note when it unlocks the future.
         if let Some(mut future) = self.try_lock() {
             let dropped = future.take();
             self.release(future);
@@ -134,14 +134,14 @@ impl MovableTask {
         }
     }
 
-    /// Unlocks the future. Ends a task that was aborted meanwhile, even if the caller is not the current runner.
+    /// Unlocks the future. Drops it if the task was aborted meanwhile, even if the caller is not the current runner.
     fn unlock(&self, future: MutexGuard<'_, Option<TaskFuture>>) {
         if self.release(future) {
             self.end_aborted();
         }
     }
 
-    /// Unlocks the future, and wakes a runner that waits for that. Returns whether the task was aborted meanwhile.
+    /// Unlocks the future, and wakes a runner that waits for it. Returns whether the task was aborted meanwhile.
     fn release(&self, future: MutexGuard<'_, Option<TaskFuture>>) -> bool {
         drop(future);
         let mut notes = self.notes();
@@ -161,11 +161,11 @@ impl MovableTask {
         }
     }
 
-    /// As `try_lock`. The waker is woken at the end of the poll that is in progress.
+    /// As `try_lock`. If the future is in use, the waker is woken at the end of the current poll.
     fn lock_or_wait(&self, waker: &Waker) -> Option<MutexGuard<'_, Option<TaskFuture>>> {
         self.try_lock().or_else(|| {
             self.notes().waiting = Some(waker.clone());
-            self.try_lock() // That poll may have ended before it could see the waker.
+            self.try_lock() // The poll may have ended before it could see the waker.
         })
     }
 
@@ -175,7 +175,7 @@ impl MovableTask {
 }
 
 impl Runner {
-    /// Becomes a task of this runtime.
+    /// Becomes a tokio task of this runtime.
     pub(super) fn spawn(self, runtime: &Handle) {
         let (task, number) = (self.task.clone(), self.number);
         task.runner_started(number, runtime.spawn(self).abort_handle());
@@ -209,7 +209,7 @@ impl Runner {
         task.unlock(future);
         task.end(ended);
         if failed && self.is_current() && !task.keeper.runtime_failed(task, self.number) {
-            cx.waker().wake_by_ref(); // No other runtime can be made. The next poll may find this one working.
+            cx.waker().wake_by_ref(); // There is no other runtime. The next poll may find this one working again.
         }
         if self.is_current() {
             Poll::Pending
@@ -229,12 +229,12 @@ impl Future for Runner {
     }
 }
 
-/// Its runtime has ended before the task.
+/// Dropped before the task ended: its runtime has ended.
 impl Drop for Runner {
     fn drop(&mut self) {
         let is_lost = !self.is_over && self.is_current();
         if is_lost && !self.task.keeper.runtime_failed(&self.task, self.number) {
-            self.task.abort(); // No runtime is left for it.
+            self.task.abort(); // There is no other runtime for it.
         }
     }
 }

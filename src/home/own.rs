@@ -1,6 +1,6 @@
-//! The crate's own runtime. It exists while an executor that moved to it does, or work for its blocking threads.
-//! The program's executors share it, except for those whose tasks call the user's code: a call that blocks must
-//! delay no other executor. Its thread starts with the first task.
+//! The crate's own runtime. It exists while an executor that moved to it exists, or while its blocking threads have
+//! work. The program's executors share it, except for those whose tasks call user code: a call that blocks must delay
+//! no other executor. Its thread starts with the first task.
 
 use std::cell::Cell;
 use std::io;
@@ -16,19 +16,19 @@ use crate::sys;
 
 /// How long an idle blocking thread stays.
 const LINGER: Duration = Duration::from_secs(1);
-/// The executors bound the number of blocking threads themselves.
+/// The most blocking threads. The executors limit their number themselves.
 const MOST_BLOCKING: usize = 1 << 20;
 
-/// Ends with the last reference.
+/// The crate's own runtime. Dropping the last reference ends it.
 #[derive(Debug)]
 pub(super) struct OwnRuntime {
     handle: Handle,
-    /// Present until the thread starts, which takes it.
+    /// `Some` until the thread starts, which takes it.
     idle: Mutex<Option<Runtime>>,
     ended: Arc<Notify>,
 }
 
-/// The runtime of this process, and the fork that made it: a fork of this process has none of its threads.
+/// The shared runtime, and the process generation that created it: a fork of the process has none of its threads.
 static SHARED: Mutex<(u32, Weak<OwnRuntime>)> = Mutex::new((0, Weak::new()));
 
 thread_local! {
@@ -37,7 +37,7 @@ thread_local! {
 }
 
 impl OwnRuntime {
-    /// The one that exists, or a new one.
+    /// The existing shared runtime, or a new one.
     pub(super) fn shared() -> io::Result<Arc<Self>> {
         let mut shared = lock(&SHARED);
         let generation = sys::generation();
@@ -45,14 +45,14 @@ impl OwnRuntime {
             if own == generation {
                 return Ok(existing);
             }
-            std::mem::forget(existing); // Its threads are in the parent, so nothing can end it here.
+            std::mem::forget(existing); // Its threads are in the parent process, so it cannot be ended here.
         }
         let own = Self::separate()?;
         *shared = (generation, Arc::downgrade(&own));
         Ok(own)
     }
 
-    /// One that no other executor shares.
+    /// A runtime that no other executor shares.
     pub(super) fn separate() -> io::Result<Arc<Self>> {
         let mut builder = Builder::new_current_thread();
         builder
@@ -68,7 +68,7 @@ impl OwnRuntime {
         }))
     }
 
-    /// Where to spawn tasks. Starts the thread that runs them.
+    /// The handle to spawn tasks. Starts the thread that runs them.
     pub(super) fn running(&self) -> io::Result<&Handle> {
         let mut idle = lock(&self.idle);
         if let Some(runtime) = idle.take() {
@@ -87,8 +87,8 @@ impl OwnRuntime {
     }
 }
 
-/// Builds a runtime. Where a crate of the program uses tokio's signals, tokio panics if it finds no descriptor for
-/// them.
+/// Builds a runtime. If a crate of the program uses tokio's signals and there is no descriptor left for them, tokio
+/// panics.
 pub(crate) fn build_runtime(builder: &mut Builder) -> io::Result<Runtime> {
     #[cfg(feature = "process")]
     let _standard_numbers = sys::standard_numbers();
@@ -108,8 +108,8 @@ impl Drop for OwnRuntime {
     }
 }
 
-/// Runs `work` on a blocking thread of the crate's own: all those of the caller's runtime may be taken. If the
-/// system has no thread left, `work` runs here.
+/// Runs `work` on a blocking thread of the crate's own, since all those of the caller's runtime may be busy. If the
+/// system refuses a thread, `work` runs on the caller's thread.
 pub(super) fn detach(work: impl FnOnce() + Send + 'static) {
     let own = OwnRuntime::shared().ok();
     // Blocking work needs no thread that runs tasks.
@@ -119,7 +119,7 @@ pub(super) fn detach(work: impl FnOnce() + Send + 'static) {
     let theirs = ours.clone();
     let started = handle.is_some_and(|handle| {
         let run = move || run_taken(&theirs);
-        // Tokio panics if it has no thread and gets none.
+        // Tokio panics if it has no thread and the system refuses one.
         panic::quietly(|| drop(handle.spawn_blocking(run))).is_ok()
     });
     if !started {
@@ -127,8 +127,8 @@ pub(super) fn detach(work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Runs a callback of the user: here, but not on the thread that drives the program's executors. A callback that
-/// blocks must not delay them, so that thread leaves it to a blocking one.
+/// Runs a callback of the user on this thread. On the thread that drives the program's executors, which a callback must
+/// not block, it passes the callback to a blocking thread instead.
 pub(crate) fn call_back(callback: impl FnOnce() + Send + 'static) {
     let callback = move || panic::contain_panic(callback);
     match IS_DRIVER.get() {

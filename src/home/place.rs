@@ -25,11 +25,11 @@ use crate::sys;
 pub(crate) struct Home {
     me: Weak<Home>,
     number: u64,
-    /// The process that made it: a fork of that has none of its runtimes.
+    /// The generation of the process that created it: a fork of that process has none of its runtimes.
     generation: u32,
-    /// Finds the crate's own runtime for it.
+    /// Returns the crate's own runtime to move to.
     own: fn() -> io::Result<Arc<OwnRuntime>>,
-    /// Kept for the executor's blocking work, from the first on.
+    /// The runtime for the executor's blocking work, kept from the first use on.
     #[cfg(feature = "process")]
     blocking: OnceLock<Option<Arc<OwnRuntime>>>,
     /// The first runtime that used the executor, if it could drive tasks.
@@ -58,7 +58,7 @@ enum HomeRuntime {
 
 thread_local! {
     /// The task of the first runtime that last used an executor on this thread, and the number of that home. A task
-    /// stays in its runtime, so the home need not look at it again. To ask tokio for the runtime costs more.
+    /// stays in its runtime, so the home need not check it again. Checking the runtime through tokio costs more.
     static KNOWN: Cell<(Option<task::Id>, u64)> = const { Cell::new((None, 0)) };
 }
 
@@ -70,7 +70,7 @@ impl Home {
         Self::with_own(OwnRuntime::shared)
     }
 
-    /// A home whose tasks call code of the user. If they move, they share a thread with no other home.
+    /// A home whose tasks call user code. If they move, they share a thread with no other home.
     #[cfg(feature = "process")]
     pub(crate) fn apart() -> Arc<Self> {
         Self::with_own(OwnRuntime::separate)
@@ -90,13 +90,13 @@ impl Home {
         })
     }
 
-    /// Whether this process is a fork of the one that made it.
+    /// Whether this process is a fork of the process that created it.
     pub(crate) fn is_inherited(&self) -> bool {
         self.generation != sys::generation()
     }
 
-    /// Takes note of the runtime that calls this. Every use of the executor goes through here: a
-    /// caller must not depend on a runtime that may be blocked, idle or ended.
+    /// Records the runtime of the caller. Every use of the executor calls this: a caller must not depend on a runtime
+    /// that may be blocked, idle or ended.
     pub(crate) fn note_caller(&self) {
         if self.has_moved.load(Ordering::Relaxed) {
             return;
@@ -114,11 +114,11 @@ impl Home {
         }
     }
 
-    /// As `note_caller`, for a caller that is not known to be the first.
+    /// The slow path of `note_caller`.
     #[cold]
     fn note_another(&self, caller: Option<Handle>) {
         if self.is_inherited() {
-            return; // The executor refuses everything.
+            return; // In a fork, the executor refuses all tasks.
         }
         // The probe may block for some microseconds, so it comes before the lock.
         let usable = caller.filter(probe::can_drive);
@@ -136,7 +136,7 @@ impl Home {
         }
     }
 
-    /// Awaits `future` for a caller who may poll it in several runtimes in turn.
+    /// Awaits `future` for a caller that may poll it in several runtimes in turn.
     pub(crate) async fn awaited<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|cx| {
@@ -146,14 +146,14 @@ impl Home {
         .await
     }
 
-    /// As [`own::detach`]. The threads stay for an idle moment, while this exists.
+    /// As [`own::detach`]. While this exists, idle threads stay for a moment.
     #[cfg(feature = "process")]
     pub(crate) fn detach(&self, work: impl FnOnce() + Send + 'static) {
         self.blocking.get_or_init(|| OwnRuntime::shared().ok());
         own::detach(work);
     }
 
-    /// Spawns a task. It runs until it is done, even if its runtime ends.
+    /// Spawns a task. It runs to its end, even if its runtime ends.
     #[cfg(any(feature = "process", test))]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.spawn_task(future);
@@ -184,8 +184,8 @@ impl Home {
         spawned
     }
 
-    /// Moves all tasks to the crate's own runtime. Returns false if the system has no thread or descriptor for that:
-    /// then they stay.
+    /// Moves all tasks to the crate's own runtime. Returns false if the system refuses a thread or a descriptor for
+    /// that: the tasks then stay.
     fn move_away(&self, mut state: MutexGuard<'_, HomeState>) -> bool {
         let own = match (self.own)() {
             Ok(own) if state.tasks.is_empty() || own.running().is_ok() => own,
@@ -207,14 +207,14 @@ impl Home {
     }
 }
 
-/// Starts a runner. Not under the lock: a runtime that has ended drops the runner at once.
+/// Starts a runner. Called without the lock: a runtime that has ended drops the runner at once.
 fn start(runtime: &HomeRuntime, runner: Runner) {
     let handle = match runtime {
-        HomeRuntime::Unknown => None, // The caller was noted, so the crate's own runtime cannot be made.
+        HomeRuntime::Unknown => None, // The crate's own runtime could not be created.
         HomeRuntime::First(handle) => Some(handle),
         HomeRuntime::Own(own) => own.running().ok(),
     };
-    // A runner that is dropped here ends its task.
+    // If the runner is dropped here, its task ends.
     if let Some(handle) = handle {
         runner.spawn(handle);
     }
@@ -223,7 +223,7 @@ fn start(runtime: &HomeRuntime, runner: Runner) {
 impl TaskKeeper for Home {
     fn task_ended(&self, task: &MovableTask) {
         let ended = self.lock().tasks.remove(&task.number());
-        drop(ended); // Not under the lock.
+        drop(ended); // Dropped without the lock.
     }
 
     fn runtime_failed(&self, task: &MovableTask, runner: u64) -> bool {
@@ -231,7 +231,7 @@ impl TaskKeeper for Home {
         match state.runtime {
             // Another thread moved all tasks before this one took the lock.
             _ if !task.is_run_by(runner) => true,
-            // There is none after that.
+            // There is no runtime to move to after the crate's own.
             HomeRuntime::Own(_) => false,
             _ => self.move_away(state),
         }
@@ -326,13 +326,16 @@ mod tests {
                     tokio::task::yield_now().await;
                 });
             });
-        is_inside.recv_timeout(LIMIT).expect("it is polled");
+        is_inside.recv_timeout(LIMIT).expect("the task is polled");
         home.note_another(None);
         leave.send(()).expect("it waits");
         assert_eq!(sees.recv_timeout(LIMIT), Ok((1, "old".to_owned())));
         assert_eq!(sees.recv_timeout(LIMIT), Ok((2, "cf-driver".to_owned())));
         old.expect("a thread").join().expect("no panic");
-        assert!(sees.recv().is_err(), "it is dropped when it is done");
+        assert!(
+            sees.recv().is_err(),
+            "the future is dropped when it is done"
+        );
     }
 
     #[test]
@@ -372,7 +375,7 @@ mod tests {
         }
         drop(first);
         assert_eq!(is_done.recv_timeout(LIMIT).as_deref(), Ok("cf-driver"));
-        home.spawn(async {}); // And so do later ones.
+        home.spawn(async {}); // Later tasks run there too.
     }
 
     #[test]
@@ -392,7 +395,7 @@ mod tests {
         assert_eq!(ended, Err::<(), _>(mpsc::RecvTimeoutError::Disconnected));
     }
 
-    /// Nothing would wake the tokio task of an aborted one.
+    /// Nothing would wake the tokio task of an aborted task.
     #[test]
     fn aborted_tasks_and_tasks_that_moved_leave_nothing_in_their_runtime() {
         let first = runtime();
@@ -408,7 +411,7 @@ mod tests {
             while alive() > 0 {
                 tokio::task::yield_now().await;
             }
-            drop(moved); // Then the runtime that it moved to can end.
+            drop(moved); // Lets the runtime that it moved to end.
         });
     }
 

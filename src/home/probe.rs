@@ -1,4 +1,4 @@
-//! Whether a runtime can drive background tasks: with an I/O driver, timers, and a clock that tells the real time.
+//! Whether a runtime can drive background tasks: it needs an I/O driver, timers, and a clock that shows the real time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(super) fn can_drive(runtime: &Handle) -> bool {
     has_drivers(runtime.id()) && clock::is_real()
 }
 
-/// Whether the current runtime, with this id, has its drivers. They stay, so the last answer is kept.
+/// Whether the current runtime, with this id, has its drivers. That does not change, so the last answer is kept.
 fn has_drivers(runtime: Id) -> bool {
     static KNOWN: Mutex<Option<(Id, bool)>> = Mutex::new(None);
     let known = *KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,7 +25,7 @@ fn has_drivers(runtime: Id) -> bool {
     {
         return answer;
     }
-    // Tokio has no way to ask. It panics where a driver is missing.
+    // Tokio has no method for this. It panics if a driver is missing.
     let probed = panic::quietly(|| {
         drop(tokio::time::sleep(Duration::ZERO));
         #[cfg(feature = "process")]

@@ -1,5 +1,5 @@
-//! A descriptor that a movable task waits for. It registers itself with the runtime that polls it. Where the system
-//! refuses that (it limits how many descriptors a user watches), the task looks at it from time to time.
+//! A descriptor that a movable task waits for. It registers with the runtime that polls it. If the system refuses that
+//! (it limits how many descriptors a user watches), the task checks the descriptor from time to time.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,22 +10,22 @@ use super::clock::DeadlineTimer;
 use super::current::{current_runner, leave_runtime};
 use crate::sys::{self, AsyncFd, Direction, StableFd};
 
-/// How often it looks at a descriptor that the system refuses to watch.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// How often a descriptor is checked that the system refuses to watch.
+const CHECK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Needs no runtime until it is polled.
+/// A watched descriptor. It needs no runtime until it is polled.
 #[derive(Debug)]
 pub(crate) struct Watched<T: StableFd> {
     fd: Option<WatchedFd<T>>,
     way: Direction,
-    /// When it looks again, while the system refuses to watch it.
-    next_look: Option<Box<(Instant, DeadlineTimer)>>,
+    /// When to check next, while the system refuses to watch it.
+    next_check: Option<Box<(Instant, DeadlineTimer)>>,
 }
 
 #[derive(Debug)]
 enum WatchedFd<T: StableFd> {
     Free(T),
-    /// With the runner whose runtime watches it.
+    /// Registered, by the runner whose runtime watches it.
     Registered(AsyncFd<T>, u64),
 }
 
@@ -34,7 +34,7 @@ impl<T: StableFd> Watched<T> {
         Self {
             fd: Some(WatchedFd::Free(fd)),
             way,
-            next_look: None,
+            next_check: None,
         }
     }
 
@@ -60,7 +60,8 @@ impl<T: StableFd> Watched<T> {
         }
     }
 
-    /// Waits for this direction from now on. An epoll instance takes a descriptor once, so it is one at a time.
+    /// Waits for this direction from now on. An epoll instance accepts a descriptor only once, so only one direction at
+    /// a time.
     pub(crate) fn turn(&mut self, way: Direction) {
         if self.way != way {
             self.way = way;
@@ -84,7 +85,7 @@ impl<T: StableFd> Watched<T> {
         outcome
     }
 
-    /// Calls `operation` whenever the descriptor is ready, until that does not fail with `WouldBlock`.
+    /// Calls `operation` whenever the descriptor is ready, until `operation` does not fail with `WouldBlock`.
     pub(crate) fn poll_io<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -148,12 +149,12 @@ impl<T: StableFd> Watched<T> {
                 outcome => return Poll::Ready(outcome.map(|(done, _)| done)),
             }
         }
-        let next_look = || Instant::now() + LOOK_PAUSE;
-        let (look, timer) = &mut **self
-            .next_look
-            .get_or_insert_with(|| Box::new((next_look(), DeadlineTimer::new())));
-        while timer.poll(cx, *look).is_ready() {
-            *look = next_look();
+        let next_check = || Instant::now() + CHECK_PAUSE;
+        let (check, timer) = &mut **self
+            .next_check
+            .get_or_insert_with(|| Box::new((next_check(), DeadlineTimer::new())));
+        while timer.poll(cx, *check).is_ready() {
+            *check = next_check();
         }
         Poll::Pending
     }
@@ -165,8 +166,8 @@ impl<T: StableFd> Watched<T> {
         poll_fn(|cx| self.poll_io(cx, &mut operation)).await
     }
 
-    /// Ready as long as the descriptor is: for one that stays readable, such as a pidfd. Never ready for another
-    /// reason: the end of a runtime is not the end of a process.
+    /// Ready while the descriptor is: for a descriptor that stays readable, such as a pidfd. Never ready for another
+    /// reason, because the end of a runtime is not the end of a process.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match ready!(self.poll_io(cx, |_| Ok(()))) {
             Ok(()) => Poll::Ready(()),
@@ -175,7 +176,7 @@ impl<T: StableFd> Watched<T> {
     }
 }
 
-/// The runtime that polls has ended, or is ending: the task moves, if it can.
+/// Called if the runtime that polls has ended or is ending: the task moves, if it can.
 fn runtime_ended<R>(error: io::Error) -> Poll<io::Result<R>> {
     match leave_runtime() {
         true => Poll::Pending,
@@ -183,7 +184,7 @@ fn runtime_ended<R>(error: io::Error) -> Poll<io::Result<R>> {
     }
 }
 
-/// Waits until `fd` is readable. Others may wait for it too.
+/// Waits until `fd` is readable. Other tasks may wait for it too.
 #[cfg(feature = "multiprocessing")]
 pub(crate) async fn readable(fd: impl sys::AsFd) -> io::Result<()> {
     let mut watched = Watched::new(sys::own_descriptor(&fd)?, Direction::In);
@@ -202,21 +203,23 @@ mod tests {
     use super::*;
     use crate::sys::OwnedFd;
 
-    /// Takes the place of a descriptor in the runtime, which then refuses to watch it twice.
+    /// Registers a descriptor with the runtime, which then refuses to watch it a second time.
     #[tokio::test]
     async fn a_descriptor_that_the_system_refuses_to_watch_is_ready_when_it_is() {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
         let fd = Arc::new(OwnedFd::from(reader));
-        let first = sys::register(fd.clone(), Direction::In).expect("it is the first");
+        let first = sys::register(fd.clone(), Direction::In).expect("the first registration");
         assert!(sys::register(fd.clone(), Direction::In).is_err());
         let mut second = Watched::new(fd, Direction::In);
         let mut ready = std::pin::pin!(poll_fn(|cx| second.poll_ready(cx)));
-        assert!(ready.as_mut().now_or_never().is_none(), "it is empty");
+        assert!(ready.as_mut().now_or_never().is_none(), "the pipe is empty");
         writer.write_all(b"x").expect("there is room");
         let limit = Duration::from_secs(60);
-        timeout(limit, ready).await.expect("it is ready");
+        timeout(limit, ready)
+            .await
+            .expect("the descriptor is ready");
         drop(first);
         let ready = poll_fn(|cx| second.poll_ready(cx)).now_or_never();
-        assert!(second.next_look.is_some() && ready.is_none_or(|()| true));
+        assert!(second.next_check.is_some() && ready.is_none_or(|()| true));
     }
 }

@@ -15,6 +15,8 @@ const RUN: &str = "concurrent_futures_task_run_seconds";
 const WORKERS: &str = "concurrent_futures_workers";
 const STARTS: &str = "concurrent_futures_worker_starts_total";
 const ENDS: &str = "concurrent_futures_worker_ends_total";
+#[cfg(feature = "cluster")]
+const RECONNECTIONS: &str = "concurrent_futures_reconnections_total";
 
 /// The metrics of one executor. Clones share them.
 #[derive(Clone)]
@@ -56,12 +58,12 @@ impl Meter {
         self.0.queued.increment(1);
     }
 
-    /// It leaves the queue.
+    /// A task, or a chunk of a map, leaves the queue.
     pub(crate) fn leave_queue(&self) {
         self.0.queued.decrement(1);
     }
 
-    /// Counts one as running until the result is dropped.
+    /// Counts a task or chunk as running until the result is dropped.
     pub(crate) fn running(&self) -> RunningCount {
         self.0.running.increment(1);
         RunningCount(Some(self.clone()))
@@ -74,7 +76,7 @@ impl Meter {
         self.0.run.record_many(each, items as usize);
     }
 
-    /// Counts tasks, or items, with this outcome.
+    /// Counts tasks or items by their outcome.
     pub(crate) fn ended(&self, outcome: &'static str, count: usize) {
         match outcome {
             "ok" => self.0.succeeded.increment(count as u64),
@@ -89,6 +91,18 @@ impl Meter {
     pub(crate) fn worker_started(&self) {
         self.0.workers.increment(1);
         counter!(STARTS, "executor" => self.0.executor.clone()).increment(1);
+    }
+
+    /// How many workers serve a cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn workers_are(&self, count: usize) {
+        self.0.workers.set(count as f64);
+    }
+
+    /// The connection to a cluster was lost and made again.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn reconnected(&self) {
+        counter!(RECONNECTIONS, "executor" => self.0.executor.clone()).increment(1);
     }
 
     /// Counts the end of a worker that was ready.
@@ -111,7 +125,7 @@ impl Drop for RunningCount {
     }
 }
 
-/// When a task was submitted, in nanoseconds. Each queued task has one, so it takes half of an `Instant`.
+/// When a task was submitted, in nanoseconds. Each queued task has one, so it has half the size of an `Instant`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SubmitTime(u64);
 
@@ -151,7 +165,15 @@ fn describe() {
         "Time that tasks waited before they ran."
     );
     describe_histogram!(RUN, Unit::Seconds, "Time that tasks ran.");
-    describe_gauge!(WORKERS, "Worker processes that are ready.");
+    describe_gauge!(
+        WORKERS,
+        "Worker processes that are ready, or workers of a cluster."
+    );
     describe_counter!(STARTS, "Worker processes that became ready.");
     describe_counter!(ENDS, "Worker processes that ended, by cause.");
+    #[cfg(feature = "cluster")]
+    describe_counter!(
+        RECONNECTIONS,
+        "Connections to a cluster that were lost and made again."
+    );
 }

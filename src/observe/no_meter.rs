@@ -17,7 +17,7 @@ impl Meter {
     pub(crate) fn leave_queue(&self) {}
 
     pub(crate) fn running(&self) -> RunningCount {
-        RunningCount
+        RunningCount(())
     }
 
     pub(crate) fn ran(&self, _items: u32, _wait: Duration, _time: Duration) {}
@@ -27,12 +27,18 @@ impl Meter {
     #[cfg(feature = "process")]
     pub(crate) fn worker_started(&self) {}
 
+    #[cfg(feature = "cluster")]
+    pub(crate) fn workers_are(&self, _count: usize) {}
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn reconnected(&self) {}
+
     #[cfg(feature = "process")]
     pub(crate) fn worker_ended(&self, _cause: &'static str) {}
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct RunningCount;
+pub(crate) struct RunningCount(());
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SubmitTime;

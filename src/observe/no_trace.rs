@@ -25,13 +25,14 @@ impl Trace {
 
     pub(crate) fn ran(&self, _worker: u64, _time: Duration) {}
 
+    #[cfg(feature = "cluster")]
+    pub(crate) fn known_as(&self, _key: impl std::fmt::Display) {}
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn ran_on(&self, _host: &str) {}
+
     #[cfg(feature = "process")]
-    pub(crate) fn attempted_again(&self, _losses: u32) {}
+    pub(crate) fn attempted_again(&self, _attempt: u32) {}
 
     pub(crate) fn end(&self, _outcome: &str) {}
-}
-
-/// Submits a task as an attempt of `retry`.
-pub(crate) fn as_attempt<T>(_attempt: u32, submit: impl FnOnce() -> T) -> T {
-    submit()
 }

@@ -1,5 +1,5 @@
-//! Passes the events of tasks in worker processes to this process's subscriber, as if they were written
-//! here. A worker is not trusted: it may invent places, and what the subscriber keeps of a place is never freed.
+//! Passes the events of tasks in worker processes to this process's subscriber, as if they were written here. A worker
+//! is not trusted: it may invent places in the program, and a place that the subscriber keeps is never freed.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, Once, OnceLock, PoisonError};
@@ -28,8 +28,8 @@ pub(super) fn level() -> Option<EventLevel> {
 }
 
 /// Passes an event to the subscriber. Its parent is the span of its task.
-pub(crate) fn tell(event: event::LogEvent, task: Option<&Trace>) {
-    // A worker may send an event although no one listens.
+pub(crate) fn pass_on(event: event::LogEvent, task: Option<&Trace>) {
+    // A worker may send an event although the subscriber does not accept its level.
     if level().is_none_or(|most| most < event.place.level) {
         return;
     }
@@ -37,7 +37,7 @@ pub(crate) fn tell(event: event::LogEvent, task: Option<&Trace>) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .find(event.place);
-    // Not under the lock: a subscriber is foreign code.
+    // Called without the lock: a subscriber is code of another crate.
     let site = match found {
         Ok(site) => site,
         Err(Unkept { is_first: true }) => {
@@ -76,7 +76,7 @@ fn boxed(value: event::FieldValue) -> Box<dyn Value> {
     }
 }
 
-/// This process's callsite for a place in the program where a worker writes an event.
+/// This process's callsite for a place in the program where a worker writes events.
 struct Site {
     metadata: OnceLock<Metadata<'static>>,
     registered: Once,
@@ -89,7 +89,7 @@ impl Site {
 }
 
 impl Callsite for Site {
-    fn set_interest(&self, _: Interest) {} // `tell` asks the subscriber for each event.
+    fn set_interest(&self, _: Interest) {} // `pass_on` queries the subscriber for each event.
 
     fn metadata(&self) -> &Metadata<'_> {
         self.metadata.get().expect("`create` sets it")
@@ -103,7 +103,7 @@ struct Sites {
     has_dropped: bool,
 }
 
-/// A place that has no site, because it is too large or one too many.
+/// A place that has no site, because it is too large or there are too many.
 struct Unkept {
     is_first: bool,
 }
@@ -185,13 +185,13 @@ mod tests {
             place: place.clone(),
             values,
         };
-        tell(event, None);
+        pass_on(event, None);
         let sites = SITES.lock().expect("no panic");
         assert!(!sites.by_place.contains_key(&place));
     }
 
     #[test]
-    fn places_are_kept_up_to_a_number_and_a_size_and_the_first_that_is_not_is_told() {
+    fn places_are_kept_up_to_a_number_and_a_size_and_the_first_excess_is_reported() {
         let mut sites = Sites::default();
         let kept = sites.find(place(0)).ok().expect("there is room");
         let too_large = CallsitePlace {
@@ -203,11 +203,11 @@ mod tests {
             ..place(1)
         };
         let unkept = [too_large, too_many_fields].map(|place| sites.find(place).err());
-        let is_first = unkept.map(|unkept| unkept.expect("it is too large").is_first);
+        let is_first = unkept.map(|unkept| unkept.expect("the place is too large").is_first);
         assert_eq!(is_first, [true, false]);
         let found = (0..2 * MOST_PLACES).filter(|number| sites.find(place(*number)).is_ok());
         assert_eq!(found.count(), MOST_PLACES);
-        let again = sites.find(place(0)).ok().expect("it is known");
+        let again = sites.find(place(0)).ok().expect("the place has a site");
         assert!(std::ptr::eq(kept, again));
     }
 }

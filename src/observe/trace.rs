@@ -1,12 +1,13 @@
 //! The span of a task, from its submission to its outcome.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
 use tracing::field::Empty;
+
+use super::attempt::attempt;
 
 /// The span of a task, open until the task has its outcome. Its parent is the span in which the task was
 /// submitted.
@@ -16,29 +17,6 @@ struct OpenSpan {
     span: Span,
     submitted: Instant,
     traceparent: Option<Arc<str>>,
-    /// The number of its first run among the attempts of the task.
-    #[cfg(feature = "process")]
-    attempt: u32,
-}
-
-thread_local! {
-    /// The number of the attempt that this thread submits, if it is one of `retry`.
-    static ATTEMPT: Cell<Option<u32>> = const { Cell::new(None) };
-}
-
-/// Submits a task as an attempt of `retry`: its span has the number.
-pub(crate) fn as_attempt<T>(attempt: u32, submit: impl FnOnce() -> T) -> T {
-    /// Also after a panic of the user's code.
-    struct Restore(Option<u32>);
-
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            ATTEMPT.set(self.0);
-        }
-    }
-
-    let _restore = Restore(ATTEMPT.replace(Some(attempt)));
-    submit()
 }
 
 type Propagator = Box<dyn Fn(&Span) -> Option<String> + Send + Sync>;
@@ -68,6 +46,12 @@ pub fn set_trace_propagator(
     PROPAGATOR.set(Box::new(propagator)).is_ok()
 }
 
+/// Whether the program passes traces on.
+#[cfg(feature = "cluster")]
+pub(super) fn propagates() -> bool {
+    PROPAGATOR.get().is_some()
+}
+
 impl Trace {
     /// Opens the span of a task. The caller submits the task: the current span becomes the parent.
     pub(crate) fn begin(id: u64, name: &str) -> Self {
@@ -75,7 +59,9 @@ impl Trace {
             "task",
             task.id = id,
             task.name = name,
-            task.attempt = ATTEMPT.get(),
+            task.attempt = attempt(),
+            task.key = Empty,
+            task.host = Empty,
             task.worker = Empty,
             task.queue_wait_us = Empty,
             task.run_time_us = Empty,
@@ -89,8 +75,6 @@ impl Trace {
             traceparent: propagated.map(Into::into),
             span,
             submitted: Instant::now(),
-            #[cfg(feature = "process")]
-            attempt: ATTEMPT.get().unwrap_or(1),
         };
         Self(Some(Box::new(Mutex::new(Some(Arc::new(open))))))
     }
@@ -100,7 +84,7 @@ impl Trace {
         Some(open.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The span is used outside the lock: a subscriber is foreign code.
+    /// The span is used without the lock: a subscriber is code of another crate.
     fn open(&self) -> Option<Arc<OpenSpan>> {
         self.lock()?.clone()
     }
@@ -137,11 +121,26 @@ impl Trace {
         }
     }
 
-    /// Records that the task is to run again, since `losses` workers were lost with it.
-    #[cfg(feature = "process")]
-    pub(crate) fn attempted_again(&self, losses: u32) {
+    /// Records the name of the task's record on a cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn known_as(&self, key: impl fmt::Display) {
         if let Some(open) = self.open() {
-            let attempt = open.attempt.saturating_add(losses);
+            open.span.record("task.key", tracing::field::display(key));
+        }
+    }
+
+    /// Records the machine that ran the task.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn ran_on(&self, host: &str) {
+        if let Some(open) = self.open() {
+            open.span.record("task.host", host);
+        }
+    }
+
+    /// Records the number of the next attempt, since a worker was lost with the one before.
+    #[cfg(feature = "process")]
+    pub(crate) fn attempted_again(&self, attempt: u32) {
+        if let Some(open) = self.open() {
             open.span.record("task.attempt", attempt);
         }
     }

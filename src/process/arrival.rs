@@ -1,13 +1,13 @@
-//! Large results in transit. Their frame has arrived; their parts come out of the ring, in pieces, between
-//! which other tasks of the runtime run.
+//! Large results in transit. Their frame has arrived; their parts are read from the ring piece by piece, and other
+//! tasks of the runtime run between the pieces.
 
 use super::turn::Turn;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
 use crate::wire::ring::PayloadRing;
 
-/// What a look into the ring costs at least, in bytes: a worker that keeps changing the ring's words, and puts nothing
-/// in, does not keep the parent here.
+/// The least cost of a read from the ring, in bytes. A worker that keeps changing the ring's words without adding data
+/// must not hold the parent here.
 const LEAST: usize = 1024;
 
 /// Outcomes with missing parts.
@@ -35,7 +35,7 @@ impl Arrival {
         Self { rest, parts }
     }
 
-    /// Reads on until the turn is over, and at most about `most` bytes.
+    /// Reads until the turn is over, and at most about `most` bytes.
     pub(super) fn read(
         mut self,
         ring: PayloadRing<'_>,

@@ -20,7 +20,7 @@ use crate::executor::data::Arguments;
 use crate::executor::encoded::encode_initializer;
 use crate::executor::error::BuildError;
 use crate::executor::options::TaskOptions;
-use crate::executor::settings;
+use crate::executor::settings::{self, positive};
 use crate::executor::task::{Initialized, Task};
 use crate::function::assert_stateless;
 use crate::sys;
@@ -41,27 +41,28 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// The executable is started again for each worker. Workers share nothing. It works even if a library starts
+    /// The executable is started again for each worker. Workers share nothing. This works even if a library starts
     /// threads before `main`.
     Spawn,
-    /// The executable is started once more, as a fork server: a process with one thread that only forks the
-    /// workers. What it loads first, by [`preload`](ProcessPoolBuilder::preload), all workers have, and share
+    /// The executable is started once more, as a fork server: a process with one thread that only forks the workers.
+    /// Whatever it loads first, by [`preload`](ProcessPoolBuilder::preload), is in all workers, which share that memory
     /// until one writes to it. If the fork server dies, another one replaces it.
     ///
-    /// If a library starts threads before `main`, the fork server has them too. It forks beside the background thread
-    /// of jemalloc, which is prepared for that. Any other thread is an error with its name.
+    /// If a library starts threads before `main`, the fork server has them too. It can fork beside the background
+    /// thread of jemalloc, which handles forks. For any other thread, the start fails with an error that names the
+    /// thread.
     ForkServer,
-    /// [`build`](ProcessPoolBuilder::build) forks the calling process, and that fork forks the workers. They
-    /// have everything that the program has set up by then, open files included.
+    /// [`build`](ProcessPoolBuilder::build) forks the calling process, and that fork forks the workers. They have
+    /// everything that the program has set up before, including open files.
     ///
-    /// The process must have only one thread: a lock that another thread holds would stay locked in the fork
-    /// forever. So build the pool before the runtime. If it is built within a `current_thread` runtime, its
-    /// workers have the files of that runtime open. Tasks run in another thread than the program, so they seem to run
-    /// in no runtime, and a generator of random numbers that belongs to a thread starts anew. One in a `static` has the
-    /// same state in all workers: see [`preload`](ProcessPoolBuilder::preload). Await the
+    /// The process must have only one thread: a lock that another thread holds would stay locked in the fork forever.
+    /// So build the pool before the runtime. If it is built within a `current_thread` runtime, its workers have the
+    /// files of that runtime open. Tasks do not run on the thread that built the pool, so they are outside any runtime,
+    /// and a random number generator that belongs to a thread starts anew. A generator in a `static` has the same state
+    /// in all workers: see [`preload`](ProcessPoolBuilder::preload). Await the
     /// [`shutdown`](crate::ExecutorExt::shutdown) of one such pool before you build the next: a dropped pool has a
-    /// thread that waits for its end. If the process that forks the workers dies, it cannot be replaced: the pool goes
-    /// on with the workers that it has.
+    /// thread that waits for its end. If the process that forks the workers dies, it cannot be replaced: the pool
+    /// continues with the workers that it has.
     Fork,
 }
 
@@ -81,8 +82,8 @@ impl StartMethod {
     /// Only the first call has an effect: call it at the beginning of `main`, after [`init`](crate::init). A library
     /// should set the method of its own builders instead.
     ///
-    /// Workers and processes do not inherit it. A task that builds a pool of its own has the default of the crate, or
-    /// sets one.
+    /// Workers and processes do not inherit this setting. A task that builds a pool of its own uses the crate's
+    /// default, or sets a method.
     ///
     /// ```no_run
     /// use concurrent_futures::StartMethod;
@@ -188,9 +189,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The number of workers that are kept even when there is nothing to do. They start as soon as the pool has
-    /// a runtime (when it is built in one, otherwise with its first task), and are replaced when they are lost.
-    /// Must not exceed [`max_workers`](Self::max_workers). Default: 0.
+    /// The number of workers that are kept even when they have no work. They start as soon as the pool has a runtime
+    /// (when it is built in one, otherwise with its first task), and are replaced when they are lost. Must not exceed
+    /// [`max_workers`](Self::max_workers). Default: 0.
     ///
     /// If none of them can be started, the next task, or [`warm_up`](ProcessPoolExecutor::warm_up), tries
     /// again.
@@ -224,7 +225,7 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Options for every task, for those that the task itself does not set.
+    /// Options for every task. A task's own options take precedence.
     pub fn task_options(mut self, options: TaskOptions) -> Self {
         self.task_options = options;
         self
@@ -263,14 +264,13 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets a function that the fork server calls once, before it forks the first worker. The rules for
-    /// function and arguments are those for a task. All workers have what it loads into memory (a model, a
-    /// large table), and share it until one writes to it. Keep it in a `static`, such as a
-    /// [`OnceLock`](std::sync::OnceLock).
+    /// Sets a function that the fork server calls once, before it forks the first worker. The rules for function and
+    /// arguments are those for a task. All workers have what it loads into memory (a model, a large table), and share
+    /// that memory until one writes to it. Keep it in a `static`, such as a [`OnceLock`](std::sync::OnceLock).
     ///
-    /// Tasks run in another thread than the preload: in a worker, a `thread_local!` starts anew. So each worker draws
-    /// other numbers from a generator that belongs to a thread, such as `rand::rng()`, although the preload has drawn
-    /// some. A generator in a `static` has the same state in all workers, as does one of a C library (`rand`, or one
+    /// Tasks run on another thread than the preload: in a worker, a `thread_local!` starts anew. So each worker draws
+    /// different numbers from a generator that belongs to a thread, such as `rand::rng()`, although the preload has
+    /// used it. A generator in a `static` has the same state in all workers, as does one of a C library (`rand`, or one
     /// that does not notice a fork). Give it a new seed in an [`initializer`](Self::initializer), which runs in each
     /// worker:
     ///
@@ -347,10 +347,10 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The age at which a worker is replaced. It works on until its successor is ready, so no task is delayed,
-    /// and for a moment there may be more processes than [`max_workers`](Self::max_workers). If the successor
-    /// cannot be started, the worker stays, and the pool tries again later. An idle worker that is not needed
-    /// is only dismissed. Must not be 0. Default: never.
+    /// The age at which a worker is replaced. It continues to work until its successor is ready, so no task is delayed,
+    /// and for a moment there may be more processes than [`max_workers`](Self::max_workers). If the successor cannot be
+    /// started, the worker stays, and the pool tries again later. An idle worker that is not needed is only dismissed.
+    /// Must not be 0. Default: never.
     pub fn max_age_per_child(mut self, age: Duration) -> Self {
         self.max_age_per_child = Some(age);
         self
@@ -370,7 +370,7 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The time within which a process must become a worker, its initializer included; after it, the process is
+    /// The time within which a process must become a worker, its initializer included. After that, the process is
     /// killed. Must not be 0. Default: 30 seconds.
     pub fn spawn_timeout(mut self, limit: Duration) -> Self {
         self.spawn_timeout = Some(limit);
@@ -391,9 +391,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The working directory of the workers. A relative one begins at the working directory that this process
-    /// has when a worker starts. Default: that directory itself. A directory that a [`preload`](Self::preload)
-    /// enters stays, unless this process enters another one later.
+    /// The working directory of the workers. A relative path is relative to the working directory that this process has
+    /// when a worker starts. Default: that directory itself. A directory that a [`preload`](Self::preload) enters
+    /// stays, unless this process enters another one later.
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(folder.into());
         self
@@ -407,11 +407,11 @@ impl ProcessPoolBuilder {
     }
 
     /// Whether other processes of the same user may attach to the workers and the fork server as debuggers, and read
-    /// their memory. A worker may do that to another one too. A [`core_size`](Limits::core_size) above 0 implies it.
-    /// Default: false.
+    /// their memory. This includes one worker attaching to another. A [`core_size`](Limits::core_size) above 0 implies
+    /// it. Default: false.
     ///
     /// A process that is not dumpable leaves no core dump, and root owns its files in `/proc`: a task of another user
-    /// cannot open its own `/proc/self/environ` or `/proc/self/mem`. Programs that a task starts are as usual. An
+    /// cannot open its own `/proc/self/environ` or `/proc/self/mem`. Programs that a task starts are not affected. An
     /// executed worker is not dumpable from its [`init`](crate::init) on.
     ///
     /// ```no_run
@@ -427,7 +427,7 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// A sandbox around each worker. Default: none, so a worker may do what this process may do.
+    /// A sandbox around each worker. Default: none, so a worker may do whatever this process may do.
     ///
     /// ```no_run
     /// use concurrent_futures::{Isolation, ProcessPoolExecutor};
@@ -540,7 +540,7 @@ impl ProcessPoolBuilder {
                 .map(|age| positive("max_age_per_child", age))
                 .transpose()?,
             max_memory_per_child: self.max_memory_per_child,
-            // Last: earlier steps may fail, and a fork creates a process.
+            // Last, because a fork creates a process and the earlier steps may fail.
             starter: match self.start_method {
                 StartMethod::Spawn => Starter::Spawn,
                 StartMethod::ForkServer => Starter::Fork(Arc::new(ForkServer::executed())),
@@ -563,7 +563,7 @@ fn refused_fork(error: &io::Error) -> BuildError {
             "; build the pool before the runtime and all other threads, or use StartMethod::ForkServer; if a library \
              starts them before main, use StartMethod::Spawn"
         }
-        _ => "", // The system is the reason, not another thread.
+        _ => "", // The system refused, not because of another thread.
     };
     BuildError::unsupported(format!(
         "StartMethod::Fork cannot be used here: {error}{advice}"
@@ -580,16 +580,6 @@ fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {
             frame::LARGEST / 2
         ))),
         bytes => Ok(bytes),
-    }
-}
-
-fn positive(setting: &str, value: Duration) -> Result<Duration, BuildError> {
-    if value.is_zero() {
-        Err(BuildError::invalid(format!(
-            "`{setting}` is 0; it must be longer"
-        )))
-    } else {
-        Ok(value)
     }
 }
 

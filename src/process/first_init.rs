@@ -1,4 +1,4 @@
-//! The first call of `init` in this program: whether workers can start.
+//! The first call of `init` in this program. It decides whether workers can start.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ static INITIALIZED: OnceLock<FirstInit> = OnceLock::new();
 
 struct FirstInit {
     serve: ServeForked,
-    /// A worker that is executed would be refused at this call.
+    /// Whether the call came too late: an executed worker would fail at it.
     is_late: bool,
 }
 
@@ -23,7 +23,8 @@ pub(crate) fn allow_workers(serve: ServeForked) {
     });
 }
 
-/// Refuses processes that would fail to start, as `init` was not called in time. A fork of this process calls no `init`.
+/// Refuses to start processes that would fail because `init` was not called in time. A fork of this process calls no
+/// `init`.
 pub(super) fn workers_allowed(is_fork: bool) -> Result<ServeForked, BuildError> {
     let failure = match INITIALIZED.get() {
         Some(init) if init.is_late && !is_fork => BuildFailure::InitializedLate,

@@ -1,4 +1,4 @@
-//! What a worker gives up before it runs a task.
+//! The rights that a worker gives up before it runs a task.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use crate::wire::surroundings::SystemText;
 
 /// A sandbox around each worker of a pool, set by
 /// [`ProcessPoolBuilder::isolation`](crate::ProcessPoolBuilder::isolation), or around a process, set by
-/// `multiprocessing::ProcessBuilder::isolation`. For tasks that parse untrusted input: code that takes such a task over
-/// can reach little beside the task's own arguments.
+/// `multiprocessing::ProcessBuilder::isolation`. For tasks that parse untrusted input: code that takes over such a task
+/// can reach little besides the task's own arguments.
 ///
-/// A new isolation is the strictest. Its methods allow more. A task in it computes, allocates, starts threads, reports
-/// progress and logs as without one, and uses the descriptors that it receives. It can
+/// A new isolation is the strictest. Its methods allow more. A task in it can compute, allocate, start threads, report
+/// progress and log as without one, and use the descriptors that it receives. It can
 ///
 /// - open no file, except for its executable, `/dev/null`, `/dev/zero` and the generators of random numbers, until
 ///   [`allow_read`](Self::allow_read), [`allow_write`](Self::allow_write) and [`allow_execute`](Self::allow_execute)
@@ -26,10 +26,10 @@ use crate::wire::surroundings::SystemText;
 /// - not make the system calls that no task needs: to mount, to load code into the kernel, to make namespaces,
 ///   io_uring, bpf, userfaultfd, keys, System V IPC, and others. They fail with EPERM, or as unknown.
 ///
-/// The worker gives up privileges, user and network first, then runs the
-/// [`initializer`](crate::ProcessPoolBuilder::initializer), then gives up files and system calls, and then is ready. So
-/// an initializer may open any file that the user of the worker may read. What it has opened stays open. A thread that
-/// it leaves running is an error before Linux 7.0, because such a thread would keep its rights.
+/// The worker first gives up privileges, user and network, then runs the
+/// [`initializer`](crate::ProcessPoolBuilder::initializer), then gives up files and system calls, and is then ready. So
+/// an initializer may open any file that the user of the worker may read. Files that it has opened stay open. Before
+/// Linux 7.0, a thread that it leaves running is an error, because the thread would keep its rights.
 ///
 /// What a hostile task can still do is in SECURITY.md of the repository: above all use processor time and memory (see
 /// [`Limits`](crate::Limits)), return a wrong result, look at the names, sizes and owners of files, and change what it
@@ -46,8 +46,8 @@ use crate::wire::surroundings::SystemText;
 /// # Ok(()) }
 /// ```
 ///
-/// # What a task misses
-/// A library may need more than its task. What fails then, and what to allow:
+/// # What fails in a task
+/// A library may need more than its task. This is what fails then, and what to allow:
 ///
 /// | in the task | allow |
 /// |---|---|
@@ -86,7 +86,7 @@ impl Isolation {
         Self::default()
     }
 
-    /// Allows to read this file, or everything beneath this folder. The path must be absolute, and exist when a worker
+    /// Allows reading this file, or everything beneath this folder. The path must be absolute, and exist when a worker
     /// starts.
     ///
     /// ```
@@ -102,7 +102,7 @@ impl Isolation {
         self
     }
 
-    /// Allows to write this file, or to create, write and remove everything beneath this folder. Reading is separate.
+    /// Allows writing this file, or creating, writing and removing everything beneath this folder. Reading is separate.
     /// The path must be absolute, and exist when a worker starts.
     ///
     /// A worker that may write somewhere may also change modes, owners and times of files elsewhere, as far as its
@@ -121,9 +121,9 @@ impl Isolation {
         self
     }
 
-    /// Allows to read and to execute this program, or everything beneath this folder. A program needs its libraries,
-    /// and the dynamic loader, too. It runs within the same isolation. The path must be absolute, and exist when a
-    /// worker starts.
+    /// Allows reading and executing this program, or everything beneath this folder. A program also needs its libraries
+    /// and the dynamic loader. It runs within the same isolation. The path must be absolute, and exist when a worker
+    /// starts.
     ///
     /// ```
     /// use concurrent_futures::Isolation;
@@ -157,7 +157,7 @@ impl Isolation {
         self
     }
 
-    /// Allows to listen on this port of TCP. Needs [`share_network`](Self::share_network).
+    /// Allows listening on this TCP port. Needs [`share_network`](Self::share_network).
     #[must_use]
     pub fn allow_bind(mut self, port: u16) -> Self {
         self.bind.push(port);
@@ -181,7 +181,7 @@ impl Isolation {
         self
     }
 
-    /// Does without the parts that this system lacks. Each worker then writes a warning for each such part to its
+    /// Continues without the parts that this system lacks. Each worker then writes a warning for each such part to its
     /// stderr.
     ///
     /// ```
@@ -195,7 +195,8 @@ impl Isolation {
         self
     }
 
-    /// What a worker of this process has to give up, or an error for an invalid setting, or for what this system lacks.
+    /// The rights that a worker of this process must give up, or an error for an invalid setting or for a part that
+    /// this system lacks.
     pub(crate) fn check(&self) -> Result<Confinement, BuildError> {
         let mut paths = self.read.iter().chain(&self.write).chain(&self.execute);
         if let Some(path) = paths.find(|path| !is_usable(path)) {

@@ -101,12 +101,12 @@ impl Limits {
         self
     }
 
-    /// Whether the memory of a worker that crashes is to be written to a file.
+    /// Whether the memory of a worker that crashes may be written to a file.
     pub(super) fn dump_memory(&self) -> bool {
         self.core_size.is_some_and(|bytes| bytes > 0)
     }
 
-    /// The limits that a worker has to set, or an error for an invalid one.
+    /// The limits that a worker must set, or an error for an invalid one.
     pub(super) fn check(&self) -> Result<Vec<(Limit, i64)>, BuildError> {
         // A started second counts as a whole one.
         let seconds = |time: Duration| {
@@ -156,7 +156,7 @@ mod tests {
             Limits::new()
                 .cpu_time(time)
                 .check()
-                .expect("it can be")
+                .expect("the limit is valid")
                 .remove(0)
         };
         let millis = Duration::from_millis;

@@ -1,5 +1,5 @@
-//! [`ProcessPoolExecutor`]: runs tasks in worker processes, each of which is this executable, started again.
-//! Reading order:
+//! [`ProcessPoolExecutor`]: runs tasks in worker processes, each of which is this executable, started again. Reading
+//! order:
 //!
 //! - this file: the executor; [`builder`]: its configuration; [`first_init`]: whether workers can start;
 //! - [`pool`]: which call goes to which worker;
@@ -7,7 +7,7 @@
 //!   [`supervisor`]: the life of a worker that is ready; [`arrival`]: a large result in transit; [`watch`]: when there
 //!   is something to read; [`turn`]: how much to read at once;
 //! - [`link`]: the parent's end of a worker, with the items that it still has to answer;
-//! - [`verdict`]: the errors for the end of a worker, or an item without a value;
+//! - [`verdict`]: the errors for the end of a worker;
 //! - [`runner`]: a process that runs one function, outside of any pool;
 //! - [`limits`]: the resource limits of a worker; `isolation`: its sandbox; [`output`]: what it writes to stdout and
 //!   stderr.
@@ -31,7 +31,6 @@ mod verdict;
 mod watch;
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -48,14 +47,16 @@ use self::pool::{EndWorkers, Pool};
 pub(crate) use self::start::Surroundings;
 use crate::executor::encoded::Job;
 use crate::executor::error::{BuildError, TaskError};
+use crate::executor::open::OpenExecutor;
 use crate::executor::options::{Shutdown, ShutdownReport};
+use crate::executor::promise::Terms;
 use crate::executor::room::Room;
 use crate::executor::{Executor, Intake, Stats};
 use crate::function;
 #[cfg(feature = "serde")]
 use crate::record::{record, words};
 
-/// An error if a new process could not find the functions that it runs.
+/// Fails if a new process could not find the functions that it runs.
 pub(crate) fn check_functions() -> Result<(), BuildError> {
     match function::why_unreachable() {
         None => Ok(()),
@@ -65,16 +66,16 @@ pub(crate) fn check_functions() -> Result<(), BuildError> {
 
 /// Runs tasks in worker processes. Each worker runs one task at a time.
 ///
-/// A worker is this executable, started again: [`init`](crate::init), the first line of `main`, makes it serve.
-/// A task may crash, hang or leak there without harm to others: the death of a worker is the error of the one
-/// task that it ran, and a new worker replaces it.
+/// A worker is this executable, started again: [`init`](crate::init), the first line of `main`, makes it serve. A task
+/// may crash, hang or leak there without harm to others: if a worker dies, only the task that it ran fails, and a new
+/// worker replaces it.
 ///
-/// A clone is the same pool. Workers start when there is work for them, and stay. Dropping the last clone refuses new
-/// tasks, finishes the submitted ones in the background, and then ends the workers. That needs no runtime: the pool may
-/// be used from any number of them, or from none, see [the guide](crate::guide::calls#runtimes).
+/// A clone is a handle to the same pool. Workers start when there is work for them, and stay. Dropping the last clone
+/// refuses new tasks, finishes the submitted ones in the background, and then ends the workers. That needs no runtime:
+/// the pool may be used from any number of them, or from none, see [the guide](crate::guide::calls#runtimes).
 ///
-/// A task cannot reach the pool of its parent, so it must not wait for another task there. It may build a pool
-/// of its own, in a runtime of its own.
+/// A task cannot reach the pool of its parent, so it must not wait for another task there. It may build a pool and a
+/// runtime of its own.
 ///
 /// ```no_run
 /// use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
@@ -98,29 +99,12 @@ pub(crate) fn check_functions() -> Result<(), BuildError> {
 #[doc(alias("Pool", "ProcessPool"))]
 #[derive(Clone)]
 pub struct ProcessPoolExecutor {
-    pool: Arc<OpenPool>,
-}
-
-/// What the executors of one pool share. The last one that is dropped closes the pool.
-struct OpenPool(Arc<Pool>);
-
-impl Deref for OpenPool {
-    type Target = Arc<Pool>;
-
-    fn deref(&self) -> &Arc<Pool> {
-        &self.0
-    }
-}
-
-impl Drop for OpenPool {
-    fn drop(&mut self) {
-        self.0.close();
-    }
+    pool: Arc<OpenExecutor<Pool>>,
 }
 
 impl ProcessPoolExecutor {
     fn from_pool(pool: Arc<Pool>) -> Self {
-        let pool = Arc::new(OpenPool(pool));
+        let pool = OpenExecutor::new(pool);
         Self { pool }
     }
 }
@@ -209,7 +193,7 @@ impl ProcessPoolExecutor {
     /// The ready ones run tasks. `is_shutdown()` after a shutdown.
     ///
     /// # Cancel safety
-    /// Cancel safe; the workers go on starting.
+    /// Cancel safe; the workers continue to start.
     pub async fn warm_up(&self) -> Result<(), TaskError> {
         self.pool.home.awaited(self.pool.warm_up()).await
     }
@@ -244,11 +228,15 @@ impl ProcessPoolExecutor {
     }
 }
 
-/// The executor owns its pool. A `map` stream holds only the pool, so it notices when the executor is dropped.
+/// The executor owns its pool. A `map` stream only holds the pool, so the stream notices when the executor is dropped.
 #[async_trait]
 impl Intake for ProcessPoolExecutor {
     fn spawn_job(&self, job: Job) {
         self.pool.spawn_job(job);
+    }
+
+    fn terms(&self) -> &Arc<Terms> {
+        self.pool.terms()
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {

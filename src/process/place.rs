@@ -1,5 +1,5 @@
-//! A place in a pool: its task starts a worker, tries again after a failure, drives the worker, and frees the place
-//! however it ends. It moves to another runtime when its own ends, see [`home`](crate::home).
+//! A place in a pool. Its task starts a worker, tries again after a failure, drives the worker, and frees the place
+//! however the task ends. It moves to another runtime when its own ends, see [`home`](crate::home).
 
 use std::io::PipeReader;
 use std::ops::ControlFlow;
@@ -33,7 +33,7 @@ pub(super) fn start(pool: Arc<Pool>, id: u64) {
     home.spawn(place.run());
 }
 
-/// A place in the pool, which is released however its task ends.
+/// A place in the pool. Dropping it releases the place, however its task ends.
 struct TakenPlace {
     pool: Arc<Pool>,
     id: u64,
@@ -44,13 +44,13 @@ struct TakenPlace {
 enum PlaceEnd {
     /// No runtime could start the task.
     NeverPolled,
-    /// Why the worker ended, if there was one, and how many items it took along.
-    Gone(Option<Departure>, usize),
+    /// Why the worker ended, if there was one, and how many items were lost with it.
+    Ended(Option<Departure>, usize),
 }
 
 impl TakenPlace {
     async fn run(mut self) {
-        self.end = PlaceEnd::Gone(None, 0);
+        self.end = PlaceEnd::Ended(None, 0);
         if let Some(moment) = self.pool.starts_after() {
             let span = moment.saturating_duration_since(Instant::now());
             if pause(&self.pool, span).await.is_break() {
@@ -62,7 +62,7 @@ impl TakenPlace {
                 Ok(worker) => {
                     self.link = Some(worker.link.clone());
                     let (departure, lost) = worker.supervise(&self.pool).await;
-                    self.end = PlaceEnd::Gone(Some(departure), lost);
+                    self.end = PlaceEnd::Ended(Some(departure), lost);
                     return;
                 }
                 Err(None) => return,
@@ -90,18 +90,18 @@ impl TakenPlace {
 
 impl Drop for TakenPlace {
     fn drop(&mut self) {
-        // If anything is left, no runtime was left to go on in.
+        // If a value is left here, there was no runtime left to continue in.
         let cut_off = self
             .link
             .as_ref()
             .map_or(0, |link| link.settle_death(&Cause::Shutdown).lost);
-        if let (Some(_), PlaceEnd::Gone(departure, _)) = (&self.link, &self.end) {
+        if let (Some(_), PlaceEnd::Ended(departure, _)) = (&self.link, &self.end) {
             self.pool
                 .worker_ended(departure.unwrap_or(Departure::ShutDown));
         }
         match self.end {
             PlaceEnd::NeverPolled => self.pool.discard_place(self.id),
-            PlaceEnd::Gone(departure, lost) => {
+            PlaceEnd::Ended(departure, lost) => {
                 self.pool.worker_gone(self.id, departure, lost + cut_off)
             }
         }
@@ -126,11 +126,11 @@ async fn not_needed(pool: &Pool) {
     }
 }
 
-/// Starts a worker and waits until it is ready. `Err(None)`: it is not needed any more.
+/// Starts a worker and waits until it is ready. `Err(None)`: the worker is not needed any more.
 async fn start_worker(pool: &Pool, id: u64) -> Result<SupervisedWorker, Option<StartFailure>> {
     let created = tokio::select! {
         created = create_worker(pool, id) => created,
-        // A process that was created by then is killed when it is dropped.
+        // Dropping a process that was already created kills it.
         () = not_needed(pool) => return Err(None),
     };
     let (newborn, page, answers) = created?;
@@ -161,18 +161,18 @@ async fn start_worker(pool: &Pool, id: u64) -> Result<SupervisedWorker, Option<S
     ))
 }
 
-/// The name that a worker has for itself.
+/// The name that a worker uses for itself.
 fn name_of(config: &ProcessPoolConfig, id: u64) -> String {
     let pool = config.name.as_deref().unwrap_or("worker");
     format!("{pool}-{id}")
 }
 
-/// Creates the process of a worker, its page and the pipe with its answers.
+/// Creates the process of a worker, its page and the pipe for its answers.
 async fn create_worker(
     pool: &Pool,
     id: u64,
 ) -> Result<(Newborn, Page, PipeReader), Option<StartFailure>> {
-    // Until it has both ends of everything, a start takes more descriptors than a worker.
+    // While both ends of everything are open here, a start uses more descriptors than a running worker.
     let _turn = pool.start_turn().await;
     let config = &pool.config;
     let recipe = &config.recipe;

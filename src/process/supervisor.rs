@@ -1,5 +1,5 @@
-//! The life of one worker that is ready: drive its link, settle what it leaves. The task of its
-//! [`place`](super::place) does this.
+//! The life of one worker that is ready: drives its link and settles what it leaves. Runs in the task of the worker's
+//! [`place`](super::place).
 
 use std::future::poll_fn;
 use std::io;
@@ -17,11 +17,11 @@ use super::output::{OutputWriter, Outputs};
 use super::pool::{Departure, Pool};
 use super::start::Child;
 use super::turn::Turn;
-use super::verdict::{cause, death};
+use super::verdict::death;
 use super::watch::WorkerWatch;
 use crate::executor::error::Cause;
 use crate::executor::promise::Owed;
-use crate::executor::served::PromiseEncoded;
+use crate::executor::served::{PromiseEncoded, failure_cause};
 use crate::home::DeadlineTimer;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
@@ -33,35 +33,35 @@ use crate::wire::ring::{RING, RingDirection};
 
 /// The most bytes to read from the pipe of a dead worker: as much as an ordinary user's pipe can hold.
 const MOST_REST: usize = 1 << 20;
-/// The most bytes in the pipe behind a large result that is still arriving. A worker sends a few messages there.
+/// The most bytes in the pipe behind a large result that is still arriving. A worker sends only a few messages there.
 const MOST_BEHIND: usize = 1 << 20;
-/// The entries of a large result: its call, its time and its value. They are settled in the turn in which it is
-/// complete.
+/// The number of entries of a large result: its call, its time and its value. They are settled in the turn in which the
+/// result is complete.
 const FEW: usize = 3;
-/// An event costs as much as this number of other messages: a subscriber formats it.
+/// An event costs as much as this number of other messages, because a subscriber formats it.
 #[cfg(feature = "tracing")]
 const EVENT: usize = 8;
-/// A result of this size or more is decoded on another thread: it could stall the runtime.
+/// A result of this size or more is decoded on another thread, because it could stall the runtime.
 const DECODE_ELSEWHERE: usize = 256 * 1024;
 
-/// A worker that is ready, with everything that the parent has of it.
+/// A worker that is ready, with everything that the parent has for it.
 pub(super) struct SupervisedWorker {
     pub(super) link: Arc<Link>,
     watch: WorkerWatch,
-    /// What has arrived and is not read. It follows `outcomes` and `arriving`.
+    /// What has arrived and has not been read. It comes after `outcomes` and `arriving`.
     frames: FrameBuffer,
     listener: OutcomeReader,
-    /// The outcomes of a frame that are not settled.
+    /// The outcomes of a frame that have not been settled.
     outcomes: Reader,
-    /// Parts of the next outcomes arrive through the ring.
+    /// Parts of the next outcomes that arrive through the ring.
     announced: Option<IncomingPayload>,
-    /// The outcomes that are arriving in that way.
+    /// The outcomes whose parts are arriving.
     arriving: Option<Arrival>,
     /// How many bytes of the ring may still be read.
     ring_rest: usize,
     /// What is left of the present turn.
     turn: Turn,
-    /// The turn ended before everything that has arrived was settled.
+    /// Whether the turn ended before everything that has arrived was settled.
     has_more: bool,
     pipe: AnswerPipe,
     /// Waits for the next deadline of the link or the pipe.
@@ -75,9 +75,9 @@ pub(super) struct SupervisedWorker {
 #[derive(Clone, Copy)]
 enum AnswerPipe {
     Open,
-    /// The worker closed it. Most likely it has ended, which is reported before this instant.
+    /// The worker closed the pipe, most likely because it has ended. The end is usually reported before this instant.
     Closed(Instant),
-    /// It was closed for too long. The worker is being killed.
+    /// The pipe was closed for too long. The worker is being killed.
     Condemned,
 }
 
@@ -128,15 +128,15 @@ impl SupervisedWorker {
         }
     }
 
-    /// Drives the worker until it has ended. Returns why, and how many items it took along.
+    /// Drives the worker until it has ended. Returns why, and how many items were lost with it.
     pub(super) async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
         let writer = OutputWriter::from(&*self.link);
         let ending = self.link.ending();
-        // While the names of its tasks are known. A worker that was killed for its time does not wait for a slow
-        // stream: its caller waits for the error.
+        // Done while the names of its tasks are known. A worker that was killed because of a timeout does not wait for
+        // a slow stream: its caller waits for the error.
         match ending {
             None | Some(Ending::Dismissed(_) | Ending::Protocol(_)) => {
                 self.outputs.finish(writer).await;
@@ -169,7 +169,7 @@ impl SupervisedWorker {
             Departure::Crashed if remains.was_useless => Departure::CrashedUnused,
             departure => departure,
         };
-        // First the place, then the calls: they may need a new worker.
+        // The place is freed before the calls are settled: they may need a new worker.
         pool.free_place(self.link.id, departure);
         pool.give_back(remains.unstarted);
         (departure, remains.lost)
@@ -185,8 +185,8 @@ impl SupervisedWorker {
         }
     }
 
-    /// Does what the link decided about the worker. Continues with the next instant to check the clock, or breaks
-    /// after a kill.
+    /// Does what the link decided about the worker. Continues with the next instant to check the clock, or breaks after
+    /// a kill.
     fn next_deadline(&mut self) -> ControlFlow<(), Option<Instant>> {
         let moment = match self.link.fate() {
             Fate::Serve(moment) | Fate::Wait(moment) => moment,
@@ -229,7 +229,7 @@ impl SupervisedWorker {
             let others = resumes.then_some(others.as_mut());
             let event = self.poll_event(cx, has_unwritten, others, deadline);
             if event.is_pending() {
-                self.turn = Turn::new(); // The other tasks run now.
+                self.turn = Turn::new(); // The other tasks have run.
             }
             event
         })
@@ -264,7 +264,7 @@ impl SupervisedWorker {
         {
             return Poll::Ready(SupervisorEvent::Deadline);
         }
-        // Last, and not before what resumes, since a worker may write endlessly.
+        // Checked last, and not before the turn resumes, since a worker may write endlessly.
         if resumes {
             return Poll::Pending;
         }
@@ -325,7 +325,7 @@ impl SupervisedWorker {
 
     /// Settles what has arrived. True if the turn is over before all of it is settled.
     fn read_results(&mut self, pool: &Arc<Pool>) -> bool {
-        // What a task wrote is out before its caller gets the outcome.
+        // A task's output is written before its caller gets the outcome.
         if !self.outputs.drain((&*self.link).into(), &mut self.turn) {
             return true;
         }
@@ -387,12 +387,12 @@ impl SupervisedWorker {
         }
     }
 
-    /// Whether something has arrived that is not settled.
+    /// Whether something that has arrived is not settled.
     fn has_unsettled(&self) -> bool {
         !self.outcomes.is_empty() || self.arriving.is_some() || self.frames.len() > 0
     }
 
-    /// An error says what the worker did wrong.
+    /// Handles a frame. The error says what the worker did wrong.
     fn act_on(&mut self, frame: Option<WorkerFrame>) -> Result<(), &'static str> {
         let message = match frame.ok_or("sending an invalid message")? {
             WorkerFrame::Outcomes(entries) => {
@@ -414,7 +414,7 @@ impl SupervisedWorker {
             #[cfg(feature = "tracing")]
             FromWorker::Event { call, event } => {
                 self.turn.handled_messages(EVENT);
-                self.link.tell(call, event);
+                self.link.pass_on_event(call, event);
             }
             FromWorker::Bulk(parts) => {
                 let parts = self.link.expect(parts);
@@ -423,7 +423,7 @@ impl SupervisedWorker {
                 }
                 self.announced = Some(parts);
             }
-            FromWorker::Moved => {} // What it waited for is checked anyway.
+            FromWorker::Moved => {} // The ring is checked in any case.
             FromWorker::Alive => self.link.is_alive(),
             FromWorker::Ready | FromWorker::Failed(_) => {
                 return Err("sending a second answer to its setup");
@@ -439,8 +439,8 @@ impl SupervisedWorker {
         self.link.end(Ending::Protocol(what.to_owned()));
     }
 
-    /// Reads what a dead worker sent, and what it finished but did not send. A frame that its death cut off
-    /// is dropped. A process that it left behind may still write, so what was there at its death is all that is read.
+    /// Reads what a dead worker sent, and what it finished but did not send. Drops a frame that its death cut off. A
+    /// process that the worker left behind may still write, so this reads only what was there at the worker's death.
     async fn read_rest_after_death(&mut self, pool: &Arc<Pool>) {
         let mut rest = self.watch.waiting().min(MOST_REST);
         self.ring_rest = RING;
@@ -454,7 +454,7 @@ impl SupervisedWorker {
             };
             rest = rest.saturating_sub(len);
         }
-        // If one was still arriving, a part of it died with the worker.
+        // If a large result was still arriving, a part of it was lost with the worker.
         (self.announced, self.arriving) = (None, None);
         self.frames.clear();
         self.listener = OutcomeReader::default();
@@ -463,7 +463,7 @@ impl SupervisedWorker {
         self.link.last_report();
     }
 
-    /// Settles all that has arrived, turn by turn.
+    /// Settles everything that has arrived, turn by turn.
     async fn settle_frames(&mut self, pool: &Arc<Pool>) {
         self.turn = Turn::new();
         while self.read_frames(pool) {
@@ -524,14 +524,14 @@ impl SupervisedWorker {
         };
         pool.items_ended(1, 1);
         let started = failure.has_started();
-        let error = promise.ticket().error(started, cause(failure));
+        let error = promise.ticket().error(started, failure_cause(failure));
         promise.fail(item, error.of_rerun(losses));
     }
 
-    /// Finds the receiver of the outcomes of some items, and of which of them first; without a receiver if
-    /// they have an answer already. `None` if no one waits for any of them.
+    /// Finds the receiver of the outcomes of some items, and for which of them. Without a receiver if their callers
+    /// already have an outcome. `None` if none of them is awaited.
     fn settle(&self, seq: u32, items: Range<u32>, pool: &Arc<Pool>) -> Option<Settled> {
-        // Of two threads that report, one may nudge for both, and later than the end of the task.
+        // If two threads report at once, one nudge may stand for both, and arrive after the end of the task.
         if self.link.page.has_report(seq) {
             self.link.report(seq);
         }
@@ -563,7 +563,7 @@ type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>, u32);
 #[path = "../../tests/properties/process/supervisor.rs"]
 mod properties;
 
-/// Events are fed to a supervisor, in place of a worker that would cause them.
+/// The tests feed events to a supervisor, instead of having a worker that causes them.
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use std::io::Read as _;
@@ -571,6 +571,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::executor::open::Close as _;
     use crate::executor::options::TaskOptions;
     use crate::process::link::Tenure;
     use crate::process::output::{Outlets, Output};
@@ -603,7 +604,7 @@ mod tests {
         Pool::new(config, |_, _| {})
     }
 
-    /// A process that only waits, as a worker that never answers. The pool knows it as ready.
+    /// A process that only waits, like a worker that never answers. The pool knows it as ready.
     fn worker(pool: &Arc<Pool>) -> SupervisedWorker {
         worker_and_socket(pool).0
     }
@@ -641,7 +642,7 @@ mod tests {
         let closed = SupervisorEvent::Read(Ok(0));
         assert!(worker.handle(closed, &pool).is_continue());
         let ControlFlow::Continue(Some(deadline)) = worker.next_deadline() else {
-            panic!("it has a last moment");
+            panic!("the worker has a deadline");
         };
         assert!(deadline <= Instant::now() + EXIT_GRACE);
         assert!(
@@ -649,7 +650,10 @@ mod tests {
                 .handle(SupervisorEvent::Deadline, &pool)
                 .is_continue()
         );
-        assert!(worker.link.ending().is_none(), "it was early");
+        assert!(
+            worker.link.ending().is_none(),
+            "the deadline has not passed"
+        );
         worker.pipe = AnswerPipe::Closed(Instant::now());
         assert!(
             worker
@@ -657,7 +661,7 @@ mod tests {
                 .is_continue()
         );
         assert!(matches!(worker.link.ending(), Some(Ending::Protocol(_))));
-        assert!(worker.next_deadline().is_break(), "it is killed");
+        assert!(worker.next_deadline().is_break(), "the worker is killed");
         assert_eq!(exit(worker).await, Some(9));
     }
 
@@ -668,11 +672,11 @@ mod tests {
         pool.close();
         assert!(worker.handle(SupervisorEvent::Woken, &pool).is_continue());
         let ControlFlow::Continue(Some(deadline)) = worker.next_deadline() else {
-            panic!("it has a last moment");
+            panic!("the worker has a deadline");
         };
         assert!(deadline <= Instant::now() + EXIT_GRACE);
         let mut request = [0; 64];
-        assert!(theirs.read(&mut request).expect("it was asked") > 0);
+        assert!(theirs.read(&mut request).expect("the request was sent") > 0);
         assert!(worker.next_deadline() == ControlFlow::Continue(Some(deadline)));
         let nothing = theirs.read(&mut request).expect_err("once is enough");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
@@ -687,7 +691,7 @@ mod tests {
         let mut worker = worker(&pool);
         assert!(worker.link.terminate().is_empty());
         assert!(worker.next_deadline().is_continue());
-        assert_eq!(worker.link.fate(), Fate::Wait(None), "it has the signal");
+        assert_eq!(worker.link.fate(), Fate::Wait(None), "the signal was sent");
         assert!(worker.next_deadline().is_continue());
         assert_eq!(exit(worker).await, Some(15));
     }
@@ -724,7 +728,7 @@ mod tests {
         assert_eq!(exit(worker).await, Some(9));
     }
 
-    /// A worker that gathers outcomes sends a few thousand at once; one that lies may send as many as fit.
+    /// A worker that collects outcomes sends a few thousand at once; a hostile one may send as many as fit.
     #[tokio::test]
     async fn one_frame_of_many_entries_takes_many_turns() {
         const LEN: usize = 4 << 20;

@@ -1,29 +1,29 @@
 //! How much the task of a worker does before the other tasks of its runtime run. A worker may write without end, so
-//! after each turn the task looks at its deadlines and at the worker's death.
+//! after each turn the task checks its deadlines and at the worker's death.
 
-/// The rest of a turn. Everything costs as many bytes as can be copied in the same time.
+/// The rest of a turn. Every cost is given as the number of bytes that can be copied in the same time.
 #[derive(Debug)]
 pub(super) struct Turn {
     left: usize,
 }
 
 impl Turn {
-    /// A turn takes a fraction of a millisecond.
+    /// The cost of a whole turn, which takes a fraction of a millisecond.
     const WHOLE: usize = 256 * 1024;
-    /// What a system call costs at least. Tokio allows 128 of them before a task has to wait.
+    /// The least cost of a system call. Tokio allows 128 of them before a task must yield.
     const CALL: usize = 4 * 1024;
-    /// What a message, a line or a failure costs.
+    /// The cost of a message, a line or a failure.
     const MESSAGE: usize = 128;
-    /// What a value costs beside its bytes.
+    /// The cost of a value beside its bytes.
     const VALUE: usize = 8;
-    /// The most values to handle at once.
+    /// The most values to handle in one step.
     pub(super) const VALUES: u32 = (Self::WHOLE / Self::VALUE) as u32;
 
     pub(super) fn new() -> Self {
         Self { left: Self::WHOLE }
     }
 
-    /// A turn without an end, where nothing else can run.
+    /// A turn without an end, for when no other task can run.
     pub(super) fn endless() -> Self {
         Self { left: usize::MAX }
     }
@@ -32,7 +32,7 @@ impl Turn {
         self.left == 0
     }
 
-    /// A system call has moved bytes, or memory has been copied.
+    /// Counts a system call that moved bytes, or a copy of memory.
     pub(super) fn moved(&mut self, bytes: usize) {
         self.spend(bytes.max(Self::CALL));
     }

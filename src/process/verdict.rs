@@ -1,10 +1,10 @@
-//! The errors for the end of a process and for an item without a value.
+//! The error for the end of a process.
 
-use crate::executor::error::{Cause, Death};
+use crate::executor::error::Death;
 use crate::sys::{self, Exit};
-use crate::wire::outcomes::ItemFailure;
 
-/// The end of a process. `oom_kills` is the kernel's count of kills for lack of memory at its start.
+/// Describes the end of a process. `oom_kills` is the kernel's count of kills for lack of memory at the start of the
+/// process.
 pub(super) fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {
     const SIGKILL: i32 = 9;
     const SIGABRT: i32 = 6;
@@ -20,18 +20,4 @@ pub(super) fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -
         runs: 0,
         protocol: None,
     }
-}
-
-/// The cause of an item without a value.
-pub(super) fn cause(failure: ItemFailure) -> Cause {
-    Cause::Codec(match failure {
-        ItemFailure::Panicked(report) => return Cause::Panic(report),
-        ItemFailure::Undecodable(reason) => {
-            format!("was not run: its arguments cannot be decoded: {reason}").into()
-        }
-        ItemFailure::Unencodable(reason) => {
-            format!("ran, but its result cannot be sent: {reason}").into()
-        }
-        ItemFailure::Invalid => "ended with an invalid report".into(),
-    })
 }

@@ -1,6 +1,6 @@
-//! The events of a worker in the runtime. Answers are always watched; room in the worker's socket only while
-//! something waits for it. Otherwise the runtime would wake whenever the worker reads, to learn of room in a
-//! socket that was never full.
+//! The events of a worker in the runtime. Answers are always watched; room in the worker's socket is watched only while
+//! something waits for it. Otherwise the runtime would wake each time the worker reads, for room in a socket that was
+//! never full.
 
 use std::io::{self, PipeReader};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::wire::frame_buffer::FrameBuffer;
 pub(super) struct WorkerWatch {
     answers: Watched<PipeReader>,
     socket: Arc<Socket>,
-    /// Present while it is watched.
+    /// `Some` while room is watched.
     room: Option<Watched<Arc<Socket>>>,
 }
 
@@ -34,12 +34,12 @@ impl WorkerWatch {
         cx: &mut Context<'_>,
         frames: &mut FrameBuffer,
     ) -> Poll<io::Result<usize>> {
-        // Fewer bytes than there was room for were all. An event for later bytes follows.
+        // Fewer bytes than requested: the pipe is empty. An event reports later bytes.
         self.answers
             .poll_some(cx, |answers| frames.fill(answers.as_fd()))
     }
 
-    /// Like `poll_read`, regardless of events.
+    /// Like `poll_read`, without waiting for an event.
     pub(super) fn read_now(&self, frames: &mut FrameBuffer) -> io::Result<usize> {
         let (len, _) = frames.fill(self.answers.get_ref().as_fd())?;
         Ok(len)
@@ -57,7 +57,7 @@ impl WorkerWatch {
         }
     }
 
-    /// Calls `write` until it does not fail for lack of room, while that is watched.
+    /// Calls `write` until it does not fail for lack of room, if room is watched.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_is_read_whatever_the_room_for_it_and_then_the_end() {
+    async fn all_bytes_of_the_pipe_are_read_and_then_its_end() {
         let (mut watch, mut worker, _socket) = watch();
         let mut frames = FrameBuffer::new(1000);
         for round in 0..100_u8 {
@@ -98,7 +98,7 @@ mod tests {
             for part in frame.chunks(100) {
                 worker.write_all(part).expect("there is room");
                 let read = poll_fn(|cx| watch.poll_read(cx, &mut frames)).await;
-                assert!(read.expect("it is open") > 0);
+                assert!(read.expect("the pipe is open") > 0);
             }
             let frame = frames.next().expect("valid").expect("whole");
             assert!(frame.len() == 300 && frame.iter().all(|byte| *byte == round));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn room_is_told_whenever_it_is_wanted() {
+    async fn room_is_reported_when_the_pool_waits_for_it() {
         let (mut watch, _answers, mut theirs) = watch();
         let socket = watch.socket.clone();
         let write = || (&*socket).write(&[1; 4096]).map(drop);
@@ -122,7 +122,7 @@ mod tests {
             assert!(full.is_none(), "nothing was read");
             while theirs.read(&mut [0; 65536]).is_ok() {}
             let room = poll_fn(|cx| watch.poll_write(cx, write)).await;
-            room.expect("it is connected");
+            room.expect("the socket is connected");
             watch.watch_room(false);
         }
     }

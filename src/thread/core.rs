@@ -1,5 +1,5 @@
-//! What the executor and its seats share: the backlog, and which seat takes the next job. One lock
-//! guards all decisions. No destructor of a task or an argument runs under it.
+//! What the executor and its seats share: the backlog, and which seat takes the next job. One lock guards all
+//! decisions. No destructor of a task or an argument runs under that lock.
 
 use std::fmt;
 use std::io;
@@ -13,13 +13,17 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::config::ThreadPoolConfig;
+use super::idle_runtimes::IdleRuntimes;
 use super::runtimes::{SeatRuntimes, Submitter, SubmitterRuntime};
-use super::seats::{RunningChunk, SeatKey, SeatThread, Seats, ThreadSource};
+use super::seats::{
+    RunningChunk, RunningFuture, RunningWork, SeatKey, SeatThread, Seats, ThreadSource,
+};
 use crate::backlog::{Backlog, Pending};
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
 use crate::executor::erased::{OpenWork, ThreadJob, Unstarted, Work};
 use crate::executor::error::{Cause, InitFailure, Rejection, TaskError};
+use crate::executor::open::Close;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
@@ -42,6 +46,8 @@ pub(super) struct Core {
     /// Where its alarms run.
     pub(super) home: Arc<Home>,
     state: Mutex<CoreState>,
+    /// What its seats drive async tasks with.
+    pub(super) idle_runtimes: IdleRuntimes,
     /// Counts the news for seats that look for work.
     news: AtomicUsize,
     /// Notified once the executor is closed and the last seat is free.
@@ -137,6 +143,7 @@ struct FoundWork {
 
 impl CoreState {
     /// Finds work for a seat.
+    #[inline]
     fn find(&mut self, seat: u64) -> Option<FoundWork> {
         let Some(popped) = self.backlog.pop() else {
             return self.share(seat);
@@ -147,14 +154,20 @@ impl CoreState {
             expiry,
         } = popped.entry;
         let work = job.work.begin().open();
-        let chunk = match &work {
-            OpenWork::One(_) => None,
-            OpenWork::Chunk(chunk) => Some(Box::new(RunningChunk {
-                chunk: chunk.clone(),
-                runtime: runtime.clone(),
-            })),
+        let running = match &work {
+            OpenWork::One(work) if work.ticket().is_async() => {
+                RunningWork::Future(Box::new(RunningFuture::One(work.promise())))
+            }
+            OpenWork::One(_) => RunningWork::Plain,
+            OpenWork::Chunk(chunk) => {
+                let chunk = RunningChunk {
+                    chunk: chunk.clone(),
+                    runtime: runtime.clone(),
+                };
+                RunningWork::Chunk(Box::new(chunk))
+            }
         };
-        self.seats.run(seat, popped.ticket, chunk);
+        self.seats.run(seat, popped.ticket, running);
         Some(FoundWork {
             work,
             runtime,
@@ -170,8 +183,9 @@ impl CoreState {
             runtime: part.runtime.clone(),
             left: None,
         };
+        let task = part.chunk.ticket().id();
         self.seats
-            .run(seat, part.chunk.ticket().id(), Some(Box::new(part)));
+            .run(seat, task, RunningWork::Chunk(Box::new(part)));
         Some(found)
     }
 
@@ -211,6 +225,7 @@ impl Core {
             runtimes: SeatRuntimes::new(home.clone()),
             home,
             state: Mutex::default(),
+            idle_runtimes: IdleRuntimes::default(),
             news: AtomicUsize::new(0),
             all_left: Notify::new(),
         })
@@ -222,17 +237,6 @@ impl Core {
 
     fn shared(&self) -> Arc<Self> {
         self.me.upgrade().expect("the caller holds it")
-    }
-
-    /// Refuses new work, and dismisses idle seats.
-    pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        let resting = state.seats.call_all();
-        drop(state);
-        self.rooms.close();
-        self.announce_work();
-        resting.iter().for_each(Thread::unpark);
     }
 
     /// Makes seats that look for work look again.
@@ -251,17 +255,18 @@ impl Core {
         if state.must_leave(seat) {
             return false;
         }
-        let _none = state.seats.look(seat.id);
+        let _none = state.seats.start_search(seat.id);
         true
     }
 
     /// What a seat does next. `done` is what it did.
+    #[inline]
     pub(super) fn next(&self, seat: SeatKey, done: Tally, idle: Idle) -> Next {
         let mut state = self.lock();
         state.finished += done.finished as u64;
         state.failed += done.failed as u64;
         state.cancelled += done.cancelled;
-        let _ran = state.seats.look(seat.id);
+        let _ran = state.seats.start_search(seat.id);
         self.find(state, seat, idle)
     }
 
@@ -279,6 +284,7 @@ impl Core {
     }
 
     /// Finds work for a seat, or what it does without.
+    #[inline]
     fn find(&self, mut state: MutexGuard<'_, CoreState>, seat: SeatKey, idle: Idle) -> Next {
         if state.must_leave(seat) {
             return self.give_back(state, seat.id);
@@ -323,6 +329,7 @@ impl Core {
     }
 
     /// Calls a seat for the work there is, unless one is coming.
+    #[inline]
     fn call(&self, mut state: MutexGuard<'_, CoreState>) {
         let call = state.seats.call(self.config.max_workers);
         let is_news = call.is_none() && state.seats.coming() > 0;
@@ -413,7 +420,7 @@ impl Core {
         }
     }
 
-    /// Fails all waiting jobs, and the items of chunks that are not begun. Returns their number.
+    /// Fails all waiting jobs, and the items of chunks that are not started. Returns their number.
     pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
         let mut state = self.lock();
         let pending = state.backlog.drain();
@@ -441,7 +448,6 @@ impl Core {
     /// Queues a job, and calls a seat for it.
     pub(super) fn spawn(&self, mut job: ThreadJob) {
         let ticket = job.work.ticket();
-        ticket.accept(&self.terms);
         if self.home.is_inherited() {
             job.work.fail(&Cause::Rejected(Rejection::OtherProcess));
             return;
@@ -507,11 +513,29 @@ impl TaskOwner for Core {
     }
 }
 
+impl Close for Core {
+    /// Refuses new work, and dismisses idle seats.
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let resting = state.seats.call_all();
+        drop(state);
+        self.rooms.close();
+        self.announce_work();
+        resting.iter().for_each(Thread::unpark);
+        self.idle_runtimes.close();
+    }
+}
+
 #[async_trait]
 impl Intake for Core {
     #[cfg(feature = "process")]
     fn spawn_job(&self, job: Job) {
         self.spawn(job.into_thread_job());
+    }
+
+    fn terms(&self) -> &Arc<Terms> {
+        &self.terms
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {
@@ -557,11 +581,17 @@ impl Executor for Core {
             cancelled += self.fail_pending(&Cause::Cancelled);
         }
         let state = self.lock();
-        ShutdownReport {
+        let report = ShutdownReport {
             finished: (state.finished - finished) as usize,
             cancelled: cancelled + state.cancelled - before,
             killed: state.seats.running(),
+        };
+        let futures = state.seats.futures();
+        drop(state); // Answering a caller runs code of others.
+        for future in futures {
+            future.fail(&Cause::Shutdown);
         }
+        report
     }
 
     fn max_workers(&self) -> usize {

@@ -1,7 +1,6 @@
 //! The executor that callers hold.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,6 +13,7 @@ use super::scope::{self, Scope};
 use super::seat::TakenSeat;
 use super::submit::submit_to;
 use crate::disposal;
+use crate::executor::async_task::Async;
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
 use crate::executor::error::{TaskError, TrySubmitError};
@@ -22,7 +22,9 @@ use crate::executor::handle::JoinHandle;
 use crate::executor::keyed_map::{KeyedMap, tap};
 use crate::executor::map::Map;
 use crate::executor::mapper::ByArc;
+use crate::executor::open::OpenExecutor;
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
+use crate::executor::promise::Terms;
 use crate::executor::room::Room;
 use crate::executor::task::{MapTask, Task};
 use crate::executor::{Executor, Intake, Stats};
@@ -47,7 +49,8 @@ use crate::executor::{Executor, Intake, Stats};
 ///
 /// A thread cannot be killed. A task that was cancelled or exceeded its timeout runs on until its
 /// function returns, and its place stays taken. The function can ask
-/// [`worker::current`](crate::worker::current) whether it should end.
+/// [`worker::current`](crate::worker::current) whether it should end. An async task
+/// ([`submit_async`](Self::submit_async)) ends at its next `.await`.
 ///
 /// A clone is the same pool. Dropping the last one refuses new work and finishes, in the background, what was
 /// submitted.
@@ -65,30 +68,13 @@ use crate::executor::{Executor, Intake, Stats};
 #[doc(alias = "ThreadPool")]
 #[derive(Clone)]
 pub struct ThreadPoolExecutor {
-    core: Arc<OpenCore>,
-}
-
-/// What the executors of one pool share. The last one that is dropped closes the pool.
-struct OpenCore(Arc<Core>);
-
-impl Deref for OpenCore {
-    type Target = Arc<Core>;
-
-    fn deref(&self) -> &Arc<Core> {
-        &self.0
-    }
-}
-
-impl Drop for OpenCore {
-    fn drop(&mut self) {
-        self.0.close();
-    }
+    core: Arc<OpenExecutor<Core>>,
 }
 
 impl ThreadPoolExecutor {
     pub(super) fn from_config(config: ThreadPoolConfig) -> Self {
         Self {
-            core: Arc::new(OpenCore(Core::new(config, TakenSeat::hire))),
+            core: OpenExecutor::new(Core::new(config, TakenSeat::hire)),
         }
     }
 
@@ -135,6 +121,62 @@ impl ThreadPoolExecutor {
     {
         let options = Some(Arc::new(options.clone()));
         submit_to(&self.core, self.core.try_room(), options, function, args)
+    }
+
+    /// Submits a call of an async function, or of a closure that returns a future. A thread calls it and drives the
+    /// future, on a runtime of its own. See [`Async`] for that runtime, and for what a cancel does. The future is made
+    /// on the thread, so it need not be `Send`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let greeting = String::from("hello");
+    /// let greet = async move |name: &str| {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await;
+    ///     format!("{greeting}, {name}")
+    /// };
+    /// assert_eq!(pool.submit_async(greet, "world").await?, "hello, world");
+    ///
+    /// // An abort drops the future, and the thread is free.
+    /// let handle = pool.submit_async(std::future::pending::<()>, ());
+    /// handle.abort();
+    /// assert!(handle.await.unwrap_err().is_cancelled());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The handle reports them; see [`TaskError`]. `is_init_failed()` if the system refuses a runtime.
+    pub fn submit_async<F, A, M>(
+        &self,
+        function: F,
+        args: A,
+    ) -> JoinHandle<<F::Output as Future>::Output>
+    where
+        F: Task<A, M> + Send + 'static,
+        F::Output: Future<Output: Send + 'static>,
+        A: Send + 'static,
+        M: 'static,
+    {
+        self.submit(Async(function), args)
+    }
+
+    /// Like [`submit_async`](Self::submit_async), with options for this task.
+    pub fn submit_async_with<F, A, M>(
+        &self,
+        options: &TaskOptions,
+        function: F,
+        args: A,
+    ) -> JoinHandle<<F::Output as Future>::Output>
+    where
+        F: Task<A, M> + Send + 'static,
+        F::Output: Future<Output: Send + 'static>,
+        A: Send + 'static,
+        M: 'static,
+    {
+        self.submit_with(options, Async(function), args)
     }
 
     /// Submits if the queue has room, and hands the arguments back if not.
@@ -229,7 +271,7 @@ impl ThreadPoolExecutor {
         M: 'static,
     {
         let calls = Calls::new(Arc::<Core>::clone(&self.core), ByArc::new(function), items);
-        Map::new(self.core.max_workers(), calls)
+        Map::new(self.core.max_workers(), self.core.chunk_time(), calls)
     }
 
     /// Calls `body` with a [`Scope`], whose tasks may borrow what lives longer than this call. Returns when all of them
@@ -336,6 +378,10 @@ impl Intake for ThreadPoolExecutor {
     #[cfg(feature = "process")]
     fn spawn_job(&self, job: Job) {
         self.core.spawn_job(job);
+    }
+
+    fn terms(&self) -> &Arc<Terms> {
+        self.core.terms()
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {

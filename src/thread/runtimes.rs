@@ -1,13 +1,13 @@
-//! Which runtimes use an executor, and so where its seats run. While one runtime uses it, they run on the
-//! blocking threads of that runtime. Once a second runtime uses it, or code outside of any, or the first
-//! runtime ends, they run on threads of the crate's own: then no task waits for a thread of a runtime that is
-//! not its submitter's, and no runtime that ends waits for a task of another.
+//! Which runtimes use an executor, and so on which threads its seats run. While one runtime uses it, they run on the
+//! blocking threads of that runtime. Once a second runtime uses it, or code outside any runtime, or once the first
+//! runtime ends, they run on threads of the crate's own. Then no task waits for a thread of a runtime other than its
+//! submitter's, and no runtime that ends waits for another's task.
 //!
-//! A runtime that is blocked or idle still runs its blocking threads, so its seats go on.
+//! A runtime that is blocked or idle still runs its blocking threads, so its seats continue.
 //!
-//! This is not [`Home`]'s record of the same runtimes, since the two decide differently. A home leaves a runtime that
-//! has no timers or whose clock is paused. Seats stay there, as they need neither: while a blocking thread works,
-//! tokio does not move a paused clock, and a test that waits for a task relies on that.
+//! [`Home`] records the same runtimes, but decides differently. A home leaves a runtime that has no timers or whose
+//! clock is paused. Seats stay there, as they need neither: while a blocking thread works, tokio does not advance a
+//! paused clock, and a test that waits for a task relies on that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,8 +1,8 @@
 //! Tasks that borrow from the caller of a scope. The scope waits until no thread can use what they borrow.
 //!
 //! A task owns the caller's function and a [`Running`], which it drops last. The scope returns when no `Running` is
-//! left. So the function has been called or dropped by then, wherever the pool has moved it, and whatever its outcome
-//! says.
+//! left. So the function has been called or dropped by then, wherever the pool has moved it and whatever its outcome
+//! is.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,7 +16,7 @@ use crate::executor::Intake as _;
 use crate::executor::error::TaskError;
 use crate::executor::handle::JoinHandle;
 use crate::executor::options::TaskOptions;
-use crate::executor::task::Task;
+use crate::executor::task::{Function, Task, Unfinished};
 use crate::sys::{Call, without_lifetime};
 
 /// Submits tasks that borrow. Made by [`ThreadPoolExecutor::scope`](crate::ThreadPoolExecutor::scope).
@@ -101,8 +101,9 @@ impl<'scope> Scope<'scope, '_> {
         let value = Arc::new(Mutex::new(None));
         let result = value.clone();
         let call = Box::new(move || {
-            let value = function.call(args);
+            let value = function.run(args)?;
             *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            Ok(())
         });
         #[expect(unsafe_code, reason = "this scope keeps the promise of its callee")]
         let task = ScopedTask {
@@ -111,9 +112,9 @@ impl<'scope> Scope<'scope, '_> {
             call: unsafe { without_lifetime(call) },
             _running: RunningTasks::add(&self.running),
         };
-        let (name, room) = (std::any::type_name::<F>(), self.core.try_room());
+        let (name, room) = (F::path(), self.core.try_room());
         ScopedHandle {
-            handle: submit_named(name, self.core, room, options, || task.run(), ()),
+            handle: submit_named(name, self.core, room, options, task, ()),
             value,
             scope: PhantomData,
         }
@@ -130,13 +131,24 @@ impl fmt::Debug for Scope<'_, '_> {
 
 /// The caller's function on its way to a thread. The order of its fields is the order in which they are dropped.
 struct ScopedTask {
-    call: Call<'static>,
+    call: Call<'static, Result<(), Unfinished>>,
     _running: Running,
 }
 
-impl ScopedTask {
-    fn run(self) {
-        (self.call)(); // Also if it panics, `_running` is dropped after what it has captured.
+/// Marks the task of a scope.
+struct InScope;
+
+impl Function<(), InScope> for ScopedTask {}
+
+impl Task<(), InScope> for ScopedTask {
+    type Output = ();
+
+    fn call(self, (): ()) {
+        let _unfinished = self.run(());
+    }
+
+    fn run(self, (): ()) -> Result<(), Unfinished> {
+        (self.call)() // Also if it panics, `_running` is dropped after what it has captured.
     }
 }
 

@@ -31,7 +31,7 @@ const LINGER_ON_OWN: Duration = Duration::from_secs(1);
 
 /// How often a worker that had several jobs in a row looks for the next one before its thread parks:
 /// a caller that submits many should not have to wake it for each.
-const LOOKS: usize = 16;
+const MOST_POLLS: usize = 16;
 
 /// A taken seat. Dropping it frees it.
 pub(super) struct TakenSeat {
@@ -90,6 +90,7 @@ impl TakenSeat {
         }
         self.phase.set(SeatPhase::Serving);
         let prefix = self.core.config.thread_name_prefix.as_deref();
+        let _runtime = self.core.idle_runtimes.lend(self.key.id);
         let _name = prefix.map(|prefix| sys::ThreadName::set(&format!("{prefix}-{}", self.key.id)));
         let mut next = self.next(Tally::default(), Idle::Rest);
         let mut had_several = false;
@@ -105,7 +106,7 @@ impl TakenSeat {
                 }
                 Next::Look(news) => {
                     had_several = false;
-                    self.look(news);
+                    self.poll_news(news);
                     self.next(Tally::default(), Idle::Rest)
                 }
                 Next::Rest { watch } => {
@@ -128,6 +129,7 @@ impl TakenSeat {
         }
     }
 
+    #[inline]
     fn work(&self, mut work: OpenWork, runtime: SubmitterRuntime) -> Tally {
         let _within = runtime.as_deref().map(Handle::enter);
         if let Err(failure) = self.initialize() {
@@ -145,8 +147,8 @@ impl TakenSeat {
     }
 
     /// Yields to other threads for a moment, until there is news.
-    fn look(&self, news: usize) {
-        for _ in 0..LOOKS {
+    fn poll_news(&self, news: usize) {
+        for _ in 0..MOST_POLLS {
             if self.core.news() != news {
                 return;
             }

@@ -1,11 +1,12 @@
-//! The seats of an executor: which are taken, and what each does. It counts the seats that are coming
-//! for work, so that none is called for a job that another is about to find.
+//! The seats of an executor: which are taken, and what each does. It counts the seats that are starting to look for
+//! work, so that no seat is started for a job that another is about to find.
 
 use std::sync::Arc;
 use std::thread::Thread;
 
 use super::runtimes::SubmitterRuntime;
-use crate::executor::promise::Ticket;
+use crate::executor::error::Cause;
+use crate::executor::promise::{Promise, Ticket};
 use crate::executor::run::SharedChunk;
 
 /// A seat, as its thread knows it.
@@ -31,19 +32,34 @@ pub(super) struct RunningChunk {
     pub(super) runtime: SubmitterRuntime,
 }
 
+/// A running item that is async: failing it ends it.
+#[derive(Clone)]
+pub(super) enum RunningFuture {
+    One(Arc<dyn Promise>),
+    OfChunk(Arc<dyn SharedChunk>),
+}
+
+impl RunningFuture {
+    /// Fails it. The thread that drives it drops it then.
+    pub(super) fn fail(&self, cause: &Cause) {
+        match self {
+            Self::One(promise) => promise.fail(0, promise.ticket().error(true, cause.clone())),
+            Self::OfChunk(chunk) => chunk.fail_running(cause),
+        }
+    }
+}
+
 /// The first free seat is taken first.
 #[derive(Default)]
 pub(super) struct Seats {
     seats: Vec<SeatState>,
-    taken: usize,
-    hired: usize,
-    coming: usize,
+    counts: SeatCounts,
     /// The seat that rests for the shortest time is on top: its caches are the warmest.
     resting: Vec<u64>,
 }
 
 #[derive(Default)]
-enum SeatState {
+pub(super) enum SeatState {
     #[default]
     Free,
     /// Waits for a thread.
@@ -52,11 +68,48 @@ enum SeatState {
     Coming,
     Running {
         task: u64,
-        /// One pointer, since most tasks are no chunks.
-        chunk: Option<Box<RunningChunk>>,
+        work: RunningWork,
     },
     /// Its thread is parked.
     Resting(Thread),
+}
+
+/// How many seats are in each state.
+#[derive(Default)]
+struct SeatCounts {
+    free: usize,
+    hired: usize,
+    coming: usize,
+    running: usize,
+    resting: usize,
+}
+
+impl SeatCounts {
+    #[inline]
+    fn of(&mut self, state: &SeatState) -> &mut usize {
+        match state {
+            SeatState::Free => &mut self.free,
+            SeatState::Hired => &mut self.hired,
+            SeatState::Coming => &mut self.coming,
+            SeatState::Running { .. } => &mut self.running,
+            SeatState::Resting(_) => &mut self.resting,
+        }
+    }
+
+    fn taken(&self) -> usize {
+        self.hired + self.coming + self.running + self.resting
+    }
+}
+
+/// What a seat runs, as far as others need to know.
+#[derive(Default)]
+pub(super) enum RunningWork {
+    #[default]
+    Plain,
+    /// Boxed, since most work is no chunk.
+    Chunk(Box<RunningChunk>),
+    /// A single task that is async. Boxed, since few are, and the state of a seat changes twice for each task.
+    Future(Box<RunningFuture>),
 }
 
 /// How one more seat comes to work.
@@ -71,13 +124,15 @@ pub(super) enum ThreadSource {
 impl Seats {
     /// Calls one more seat, up to `most`, unless one is coming already. That one calls the next, if there
     /// is more work.
+    #[inline]
     pub(super) fn call(&mut self, most: usize) -> Option<ThreadSource> {
-        if self.coming > 0 {
+        if self.counts.coming > 0 {
             return None;
         }
         self.call_one(most)
     }
 
+    #[inline]
     fn call_one(&mut self, most: usize) -> Option<ThreadSource> {
         if let Some(id) = self.resting.pop() {
             return match self.set(id, SeatState::Coming) {
@@ -85,13 +140,15 @@ impl Seats {
                 _ => None,
             };
         }
-        (self.hired == 0 && self.taken < most).then(|| ThreadSource::Hire(self.take()))
+        let may_hire = self.counts.hired == 0 && self.counts.taken() < most;
+        may_hire.then(|| ThreadSource::Hire(self.take()))
     }
 
     fn take(&mut self) -> u64 {
         let free = |seat: &SeatState| matches!(seat, SeatState::Free);
         let at = self.seats.iter().position(free).unwrap_or_else(|| {
             self.seats.push(SeatState::Free);
+            self.counts.free += 1;
             self.seats.len() - 1
         });
         let id = at as u64 + 1;
@@ -119,17 +176,28 @@ impl Seats {
     }
 
     /// The seat runs a task from now on.
-    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Box<RunningChunk>>) {
-        self.set(id, SeatState::Running { task, chunk });
+    #[inline]
+    pub(super) fn run(&mut self, id: u64, task: u64, work: RunningWork) {
+        self.set(id, SeatState::Running { task, work });
     }
 
-    /// The seat looks for work. Returns the chunk that it ran; the caller drops it outside the lock, since
-    /// it may be the last reference.
-    pub(super) fn look(&mut self, id: u64) -> Option<Box<RunningChunk>> {
-        match self.set(id, SeatState::Coming) {
-            SeatState::Running { chunk, .. } => chunk,
-            _ => None,
-        }
+    /// The seat looks for work. Returns its state before; the caller drops it outside the lock, since it may have the
+    /// last reference to the work that it ran.
+    #[inline]
+    pub(super) fn start_search(&mut self, id: u64) -> SeatState {
+        self.set(id, SeatState::Coming)
+    }
+
+    /// The running items that are async.
+    pub(super) fn futures(&self) -> Vec<RunningFuture> {
+        let futures = self.running_work().filter_map(|work| match work {
+            RunningWork::Future(future) => Some((**future).clone()),
+            RunningWork::Chunk(running) if running.chunk.ticket().is_async() => {
+                Some(RunningFuture::OfChunk(running.chunk.clone()))
+            }
+            RunningWork::Chunk(_) | RunningWork::Plain => None,
+        });
+        futures.collect()
     }
 
     pub(super) fn rest(&mut self, id: u64, thread: Thread) {
@@ -153,16 +221,16 @@ impl Seats {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.taken == 0
+        self.counts.taken() == 0
     }
 
     pub(super) fn coming(&self) -> usize {
-        self.coming
+        self.counts.coming
     }
 
     /// How many seats run a task.
     pub(super) fn running(&self) -> usize {
-        self.taken - self.hired - self.coming - self.resting.len()
+        self.counts.running
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
@@ -191,21 +259,24 @@ impl Seats {
     }
 
     fn running_chunks(&self) -> impl Iterator<Item = &RunningChunk> {
+        self.running_work().filter_map(|work| match work {
+            RunningWork::Chunk(running) => Some(&**running),
+            RunningWork::Future(_) | RunningWork::Plain => None,
+        })
+    }
+
+    fn running_work(&self) -> impl Iterator<Item = &RunningWork> {
         self.seats.iter().filter_map(|seat| match seat {
-            SeatState::Running { chunk, .. } => chunk.as_deref(),
+            SeatState::Running { work, .. } => Some(work),
             _ => None,
         })
     }
 
+    #[inline]
     fn set(&mut self, id: u64, seat: SeatState) -> SeatState {
-        let place = &mut self.seats[id as usize - 1];
-        let before = std::mem::replace(place, seat);
-        let count = |total: usize, counts: fn(&SeatState) -> bool| {
-            total + usize::from(counts(place)) - usize::from(counts(&before))
-        };
-        self.taken = count(self.taken, |seat| !matches!(seat, SeatState::Free));
-        self.hired = count(self.hired, |seat| matches!(seat, SeatState::Hired));
-        self.coming = count(self.coming, |seat| matches!(seat, SeatState::Coming));
+        *self.counts.of(&seat) += 1;
+        let before = std::mem::replace(&mut self.seats[id as usize - 1], seat);
+        *self.counts.of(&before) -= 1;
         before
     }
 }

@@ -11,6 +11,7 @@ use crate::executor::error::TaskError;
 use crate::executor::feed::Destination;
 use crate::executor::handle::JoinHandle;
 use crate::executor::options::TaskOptions;
+use crate::executor::promise::Terms;
 use crate::executor::room::Room;
 use crate::executor::task::Task;
 
@@ -28,14 +29,7 @@ where
     A: Send + 'static,
     M: 'static,
 {
-    submit_named(
-        std::any::type_name::<F>(),
-        core,
-        room,
-        options,
-        function,
-        args,
-    )
+    submit_named(F::path(), core, room, options, function, args)
 }
 
 /// Like [`submit_to`], with the name of the function that errors and spans show.
@@ -53,7 +47,8 @@ where
     A: Send + 'static,
     M: 'static,
 {
-    submit_one(name, room, options, function, args, |work, room| {
+    let terms = core.terms();
+    submit_one(name, terms, room, options, function, args, |work, room| {
         let work = Unstarted::new(work as Box<dyn Work>);
         core.spawn(ThreadJob { work, room });
     })
@@ -61,6 +56,10 @@ where
 
 /// A map holds the core alone: so it sees that its executor is dropped.
 impl<W: Work + 'static> Destination<W> for Arc<Core> {
+    fn terms(&self) -> &Arc<Terms> {
+        self.as_ref().terms()
+    }
+
     fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>> {
         let core = self.clone();
         Box::pin(async move { core.as_ref().room().await })

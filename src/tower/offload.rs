@@ -77,7 +77,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // Only `self.inner` is known to be ready: the call takes it, and leaves the clone.
+        // `poll_ready` made `self.inner` ready, not its clone. So the call takes `self.inner` and leaves the clone in
+        // its place.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let runtime = Handle::current();
@@ -124,7 +125,7 @@ impl<R, E: Into<BoxError>> Future for OffloadFuture<R, E> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(Pin::new(&mut self.handle).poll(cx))?;
-        let outcome = outcome.expect("it is unwanted only once this has been dropped");
+        let outcome = outcome.expect("the outcome is unwanted only after this future was dropped");
         Poll::Ready(outcome.map_err(Into::into))
     }
 }

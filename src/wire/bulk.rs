@@ -1,5 +1,5 @@
-//! Large pieces of a payload go through the [`ring`](super::ring). The frame says where they belong, and
-//! has the rest of the payload.
+//! Large pieces of a payload go through the [`ring`](super::ring). The frame says where they belong, and contains the
+//! rest of the payload.
 //!
 //! Frames and the bytes in the ring are two streams in the same order. A [`PayloadPart`] says how many of
 //! the next bytes in the ring it means, whether they have arrived or not. So a receiver reads a large piece
@@ -102,7 +102,7 @@ impl IncomingPayload {
         self.missing
     }
 
-    /// Reads some of the missing bytes. An error if there is no memory for them.
+    /// Reads some of the missing bytes. Fails if there is no memory for them.
     pub(crate) fn take(&mut self, ring: PayloadRing<'_>) -> io::Result<Moved> {
         let len = self
             .parts
@@ -159,7 +159,7 @@ mod tests {
         let mut arrived = 0;
         while arrived < 10 << 20 {
             assert!(theirs.put(&[7; 100_000]).len > 0);
-            arrived += payload.take(ours).expect("there is memory").len;
+            arrived += payload.take(ours).expect("memory for the parts").len;
             let capacity = payload.next.capacity();
             assert!(
                 capacity <= (4 * arrived).max(1 << 20),

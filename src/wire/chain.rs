@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut, Bytes};
 use super::descriptors::Descriptor;
 use crate::sys::{self, AsFd, BorrowedFd};
 
-/// From this size on, a piece is linked in rather than copied.
+/// A piece of this size or more is linked in rather than copied.
 const LINKED: usize = 16 * 1024;
 /// The most pieces of one vectored write.
 const SLICES: usize = 16;
@@ -21,7 +21,7 @@ pub struct Chain {
     /// Small pieces, copied together. They follow all of `pieces`.
     tail: Vec<u8>,
     linked: usize,
-    /// Sent beside the bytes, at the latest with the last one.
+    /// Descriptors that are sent beside the bytes, at the latest with the last byte.
     descriptors: Vec<Descriptor>,
 }
 
@@ -171,7 +171,7 @@ impl Chain {
         self.pieces.iter()
     }
 
-    /// The pieces, without the bytes that were copied in last.
+    /// The pieces, without the bytes that were copied into `tail`.
     pub(super) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
         self.pieces.into_iter()
     }
@@ -187,8 +187,8 @@ impl Chain {
         self.into_reader().into_bytes()
     }
 
-    /// Writes all bytes through `write`, which may accept a part at a time. Removes what it accepted, also
-    /// before an error.
+    /// Writes all bytes through `write`, which may accept a part at a time. Removes what was accepted, also if there is
+    /// an error.
     pub(crate) fn write_with(
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
@@ -205,8 +205,8 @@ impl Chain {
         while !self.descriptors.is_empty() {
             let count = self.descriptors.len().min(sys::MOST_FDS);
             let beside: Vec<_> = self.descriptors[..count].iter().map(AsFd::as_fd).collect();
-            // Each batch of descriptors travels with at least one byte. Before the last batch, send no more
-            // than that.
+            // Each batch of descriptors travels with at least one byte. Before the last batch, sends only one byte at a
+            // time.
             let is_last = count == self.descriptors.len();
             let first = self.pieces().next().unwrap_or_default();
             let bytes = if is_last {
@@ -261,7 +261,7 @@ impl Chain {
     }
 }
 
-/// A finished chain that waits to be sent. There are as many as tasks, so a small one is only its bytes.
+/// A finished chain that waits to be sent. Each queued task has one, so a small one is only its bytes.
 #[derive(Debug)]
 pub(crate) enum Payload {
     Small(Box<[u8]>),
@@ -316,9 +316,9 @@ impl Clone for Payload {
 
 /// Incoming bytes, read from the front. They are in one piece, or in several if a large one was not copied.
 /// The sender cuts only between values, or between a value's length and its bytes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reader {
-    /// Where to read. Empty only at the end.
+    /// The piece to read from. Empty only at the end.
     pub(crate) front: Bytes,
     rest: VecDeque<Bytes>,
 }
@@ -440,12 +440,11 @@ impl Reader {
     }
 }
 
-/// The length at the front, and how many bytes it takes: one to ten, with seven bits each, the low ones
-/// first (LEB128).
+/// The length at the front, and how many bytes it takes: one to ten, with seven bits each, the lowest first (LEB128).
 #[inline]
 pub(super) fn front_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     match bytes.first() {
-        Some(&byte) if byte < 0x80 => Some((byte.into(), 1)), // Most are short.
+        Some(&byte) if byte < 0x80 => Some((byte.into(), 1)), // Most lengths are short.
         _ => long_varint(bytes),
     }
 }

@@ -1,7 +1,7 @@
-//! Which process may run which item: one atomic word for each call in flight, shared by a worker and its
-//! parent. The worker claims an item just before it calls the function. The parent revokes items that are
-//! not claimed. So a cancelled item never runs, the items that a dead worker did not start can run
-//! elsewhere without running twice, and a kill hits the item that it is meant for.
+//! Which process may run which item: one atomic word for each call in flight, shared by a worker and its parent. The
+//! worker claims an item just before it calls the function. The parent revokes items that are not claimed. So a
+//! cancelled item never runs, the items that a dead worker did not start can run elsewhere without running twice, and a
+//! kill hits the item that it is meant for.
 //!
 //! ```text
 //!  parent: offer          worker: claim            worker: finish
@@ -32,8 +32,8 @@
 //!  Running(i), Last(i), Overdue(i), Cancelled(i) ── parent: condemn ──► Condemned(i)
 //! ```
 //!
-//! The worker can write anything into the word. So the parent takes a word only if it is about the call that it
-//! means, and has a stage; anything else is a breach of the protocol. It tries a change a bounded number of times.
+//! The worker can write anything into the word. So the parent accepts a word only if it is about the expected call and
+//! has a stage; anything else is a breach of the protocol. The parent tries a change a bounded number of times.
 
 use super::MOST_ITEMS;
 use super::atomic::{AtomicU64, Ordering};
@@ -66,12 +66,12 @@ pub(crate) enum Stage {
     Last,
 }
 
-/// The word of a call in flight is about another call, or has no stage, or changes faster than the parent can
-/// follow: the worker breaks the protocol.
+/// The word of a call in flight is about another call, has no stage, or changes faster than the parent can follow. The
+/// worker breaks the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidClaim;
 
-/// How often the parent tries to change a word. A worker that runs items of a few nanoseconds gets in between
+/// How often the parent tries to change a word. A worker that runs items of a few nanoseconds can change it first
 /// several times in a row, but not this often.
 const ATTEMPTS: u32 = 10_000;
 
@@ -85,7 +85,7 @@ impl Claim {
         u64::from(self.seq) << 32 | u64::from(self.item) << 8 | self.stage as u64
     }
 
-    /// `None` if it has no stage.
+    /// `None` if the word has no stage.
     fn from_word(word: u64) -> Option<Self> {
         let stage = match word & 0xff {
             0 => Stage::Offered,
@@ -116,8 +116,7 @@ impl Claim {
     }
 }
 
-/// The word of one call. The slot may belong to a later call by now: then this one has ended or was
-/// revoked.
+/// The word of one call. The slot may already belong to a later call: this call then has ended or was revoked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClaimSlot<'a> {
     word: &'a AtomicU64,
@@ -129,8 +128,8 @@ impl<'a> ClaimSlot<'a> {
         Self { word, seq }
     }
 
-    /// The content. For the worker, it may be about another call by now: then it is as good as none.
-    pub(crate) fn look(&self) -> Result<Claim, InvalidClaim> {
+    /// The content. For the worker, it may already be about another call, which means that there is no claim.
+    pub(crate) fn read(&self) -> Result<Claim, InvalidClaim> {
         let claim = Claim::from_word(self.word.load(Ordering::Acquire));
         claim
             .filter(|claim| claim.seq == self.seq)
@@ -147,9 +146,8 @@ impl<'a> ClaimSlot<'a> {
         change.is_ok()
     }
 
-    /// Parent: lets the worker run the call from `item` on. The parent does this before it sends the call.
-    /// The slot may still hold a revoked call that the worker has not reached. The worker skips that call,
-    /// because the slot is about another one.
+    /// Parent: lets the worker run the call from `item` on. Called before the call is sent. The slot may still hold a
+    /// revoked call that the worker has not reached. The worker skips that call, because the slot is about another one.
     pub(crate) fn offer(&self, item: u32) {
         let claim = Claim::new(self.seq, item, Stage::Offered);
         self.word.store(claim.to_word(), Ordering::Release);
@@ -161,7 +159,7 @@ impl<'a> ClaimSlot<'a> {
         next: impl Fn(Stage) -> Option<Stage>,
     ) -> Result<(Claim, Claim), InvalidClaim> {
         for _ in 0..ATTEMPTS {
-            let before = self.look()?;
+            let before = self.read()?;
             let Some(stage) = next(before.stage) else {
                 return Ok((before, before));
             };
@@ -173,7 +171,7 @@ impl<'a> ClaimSlot<'a> {
         Err(InvalidClaim)
     }
 
-    /// Parent: the worker must start no item of the call after the running one. Returns the content before.
+    /// Parent: forbids the worker to start an item of the call after the running one. Returns the content before.
     pub(crate) fn cut(&self) -> Result<Claim, InvalidClaim> {
         let (before, _) = self.advance(|stage| match stage {
             Stage::Offered | Stage::Done => Some(Stage::Revoked),
@@ -184,9 +182,9 @@ impl<'a> ClaimSlot<'a> {
         Ok(before)
     }
 
-    /// Parent: the worker must start no further item of the call, and should end the one that it runs. If one runs,
-    /// returns the content after: `Cancelled`, or `Condemned` if the worker has to be killed for it, as it always is
-    /// if the item ends `at_once`. Otherwise the content before.
+    /// Parent: forbids the worker to start a further item of the call, and requests the end of the running one. If an
+    /// item runs, returns the content after: `Cancelled`, or `Condemned` if the worker must be killed for it, as it
+    /// always is if the item ends `at_once`. Otherwise returns the content before.
     pub(crate) fn stop(&self, at_once: bool) -> Result<Claim, InvalidClaim> {
         let (before, after) = self.advance(|stage| match stage {
             Stage::Offered | Stage::Done => Some(Stage::Revoked),
@@ -199,34 +197,34 @@ impl<'a> ClaimSlot<'a> {
         Ok(if before.is_running() { after } else { before })
     }
 
-    /// Parent: the worker must not start the call. Returns false, and changes nothing, if the worker has
-    /// started it. Between two items, too, the rest of the call stays with the worker.
+    /// Parent: forbids the worker to start the call. Returns false, and changes nothing, if the worker has started it.
+    /// Between two items the rest of the call also stays with the worker.
     pub(crate) fn withdraw(&self) -> bool {
         let stage = Stage::Revoked;
         let offered = |claim: &Claim| claim.stage == Stage::Offered;
-        let claim = self.look().ok().filter(offered);
+        let claim = self.read().ok().filter(offered);
         claim.is_some_and(|claim| self.change(claim, Claim { stage, ..claim }))
     }
 
     /// Parent: condemns the worker, because it runs `item`. Returns false if it no longer does.
     pub(crate) fn condemn(&self, item: u32) -> bool {
         use Stage::{Cancelled, Condemned, Last, Overdue, Running};
-        self.tell(
+        self.step(
             item,
             &[Running, Last, Overdue, Cancelled].map(|from| (from, Condemned)),
         )
     }
 
-    /// Parent: the item should end soon, and later items may run. Returns false if it no longer runs, or
-    /// was warned before.
+    /// Parent: requests the end of the item; later items may run. Returns false if it no longer runs, or was warned
+    /// before.
     pub(crate) fn warn(&self, item: u32) -> bool {
         use Stage::{Cancelled, Last, Overdue, Running};
-        self.tell(item, &[(Running, Overdue), (Last, Cancelled)])
+        self.step(item, &[(Running, Overdue), (Last, Cancelled)])
     }
 
-    /// Takes the first step that applies. Only the parent changes one of these stages into another, one
-    /// thread at a time. So one attempt for each step is enough.
-    fn tell(&self, item: u32, steps: &[(Stage, Stage)]) -> bool {
+    /// Takes the first step that applies. Only the parent changes one of these stages into another, with one thread at
+    /// a time. So one attempt for each step is enough.
+    fn step(&self, item: u32, steps: &[(Stage, Stage)]) -> bool {
         let claim = |stage| Claim::new(self.seq, item, stage);
         steps
             .iter()
@@ -240,26 +238,26 @@ impl<'a> ClaimSlot<'a> {
             Stage::Done => claim.item + 1 == item,
             _ => false,
         };
-        let claim = self.look().ok().filter(next);
+        let claim = self.read().ok().filter(next);
         // The exchange fails if the parent has just revoked the item.
         claim.is_some_and(|claim| self.change(claim, Claim::new(self.seq, item, Stage::Running)))
     }
 
-    /// Worker: `item` has ended, its outcome is where the parent finds it, and the next item starts.
-    /// Returns false, and changes nothing, if the parent has changed the item's stage.
-    pub(crate) fn go_on(&self, item: u32) -> bool {
+    /// Worker: `item` has ended, its outcome is where the parent finds it, and the next item starts. Returns false, and
+    /// changes nothing, if the parent has changed the item's stage.
+    pub(crate) fn start_next(&self, item: u32) -> bool {
         let running = |item| Claim::new(self.seq, item, Stage::Running);
         self.change(running(item), running(item + 1))
     }
 
-    /// Worker: `item` has ended, and its outcome is where the parent finds it. Returns false if the worker
-    /// is condemned. Then it must start nothing else.
+    /// Worker: `item` has ended, and its outcome is where the parent finds it. Returns false if the worker is
+    /// condemned. It must then start nothing else.
     ///
-    /// The parent may have read the outcome and reused the slot for another call. That is no condemnation,
-    /// because a condemned call keeps its slot.
+    /// The parent may have read the outcome and reused the slot for another call. That does not mean that the worker is
+    /// condemned, because a condemned call keeps its slot.
     pub(crate) fn finish(&self, item: u32) -> bool {
-        // The word is about another call, or has the end that the parent decided: nothing is left to mark.
-        while let Ok(claim) = self.look() {
+        // If the word is about another call, or has an end that the parent decided, there is nothing left to mark.
+        while let Ok(claim) = self.read() {
             let stage = match claim.stage {
                 Stage::Condemned => return false,
                 Stage::Running | Stage::Overdue => Stage::Done,

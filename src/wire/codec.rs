@@ -1,8 +1,8 @@
 //! Values to bytes and back.
 //!
 //! A value is a length, then that many bytes. The bytes are self-describing MessagePack with field names
-//! (see [`msgpack`]), so whatever serde_json can carry works here too. Numbers and bulk types are plain bytes
-//! instead (little-endian numbers), which costs one memory copy. The low bit of the length says which.
+//! (see [`msgpack`]), so every value that serde_json can carry works here too. Numbers and bulk types are plain bytes
+//! (little-endian numbers) instead, which costs one memory copy. The low bit of the length says which.
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::chain::{Chain, Reader, front_varint, put_varint, varint_len, write_varint};
 use super::msgpack;
 
-/// From this size on, a result keeps the buffer that it arrived in, instead of being copied.
+/// A result of this size or more keeps the buffer that it arrived in, instead of being copied.
 const KEEP_BUFFER: usize = 32 * 1024;
 
 /// Why a value could not be encoded or decoded.
@@ -74,7 +74,7 @@ fn append_encoded<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Code
     Ok(())
 }
 
-/// As [`put`], but leaves the value with the caller. Of a value that has [`bulk_bytes`], it appends only the head.
+/// As [`put`], but borrows the value. For a value with [`bulk_bytes`], it appends only the head.
 #[cfg(feature = "multiprocessing")]
 pub(crate) fn put_borrowed<T: Serialize + 'static>(
     value: &T,
@@ -100,13 +100,13 @@ pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T
         return bulk_from_bytes(input.take(len).ok_or(TORN)?);
     }
     if len > input.front.len() {
-        return Err(TORN); // Only plain bytes may be in another piece than their length.
+        return Err(TORN); // Only plain bytes may be in a different piece than their length.
     }
     let value = SkipOnDrop { input, len };
     read(&value.input.front[..len])
 }
 
-/// Skips the value on drop: decoding calls user code, which may panic.
+/// Skips the value when dropped: decoding calls user code, which may panic.
 struct SkipOnDrop<'a> {
     input: &'a mut Reader,
     len: usize,
@@ -153,10 +153,10 @@ pub(crate) fn value_head(bytes: &[u8]) -> Option<ValueHead> {
     })
 }
 
-/// The encoded value without a head, and whether it is plain bytes. [`get_bare`] reads it. The plain bytes are those of
-/// the value itself.
+/// The encoded value without a head, and whether it is plain bytes. [`get_bare`] reads it. Plain bytes are borrowed
+/// from the value.
 pub(crate) fn bare<T: Serialize + 'static>(value: &T) -> Result<(bool, Cow<'_, [u8]>), CodecError> {
-    if let Some(bytes) = bulk_as_bytes(value) {
+    if let Some(bytes) = bulk_bytes(value) {
         return Ok((true, Cow::Borrowed(bytes)));
     }
     let mut bytes = Vec::new();
@@ -175,7 +175,7 @@ pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
     get_from(is_plain, bytes)
 }
 
-/// As [`get_bare`], but leaves the buffer.
+/// As [`get_bare`], but does not take the buffer.
 pub(crate) fn get_from<T: DeserializeOwned + 'static>(
     is_plain: bool,
     bytes: &[u8],
@@ -212,8 +212,8 @@ pub(crate) fn value_len(bytes: &[u8]) -> Option<usize> {
     (end <= bytes.len()).then_some(end)
 }
 
-/// Reads the length of the next value. Returns it, and whether the value is plain bytes. An error if the
-/// value is incomplete.
+/// Reads the length of the next value. Returns it, and whether the value is plain bytes. Fails if the value is
+/// incomplete.
 fn head(input: &mut Reader) -> Result<(usize, bool), CodecError> {
     let head = input.varint().ok_or(TORN)?;
     let len = usize::try_from(head >> 1).map_err(|_| TORN)?;
@@ -223,12 +223,15 @@ fn head(input: &mut Reader) -> Result<(usize, bool), CodecError> {
     Ok((len, head & 1 == 1))
 }
 
-/// Numbers whose vectors travel as plain bytes. On a big-endian machine these vectors are MessagePack.
+/// The types of numbers whose vectors travel as plain bytes. On a big-endian machine these vectors are MessagePack.
 macro_rules! for_each_number {
     ($with:ident $(, $more:ty)*) => {
         $with!(i8, i16, i32, i64, i128, isize, u16, u32, u64, u128, usize, f32, f64 $(, $more)*)
     };
 }
+
+#[cfg(feature = "cluster")]
+pub(super) use for_each_number;
 
 /// The head of a number of type `N`, which takes one byte.
 const fn number_head<N>() -> u8 {
@@ -301,8 +304,7 @@ fn cast<V: 'static, T: 'static>(value: V) -> Option<T> {
     any.downcast_mut::<Option<T>>().and_then(Option::take)
 }
 
-/// The bytes of a bulk value, where they are. `None` for other values.
-#[cfg(feature = "multiprocessing")]
+/// The bytes of a bulk value, borrowed. `None` for other values.
 pub(crate) fn bulk_bytes<T: 'static>(value: &T) -> Option<&[u8]> {
     let any: &dyn Any = value;
     if let Some(bytes) = any.downcast_ref::<Bytes>() {
@@ -362,29 +364,7 @@ pub(crate) fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
     Err(slot.expect("only a bulk type takes the value"))
 }
 
-/// The bytes of a bulk value, if it is one.
-fn bulk_as_bytes<T: 'static>(value: &T) -> Option<&[u8]> {
-    let any: &dyn Any = value;
-    if let Some(bytes) = any.downcast_ref::<Bytes>() {
-        return Some(bytes);
-    }
-    if let Some(text) = any.downcast_ref::<String>() {
-        return Some(text.as_bytes());
-    }
-    macro_rules! numbers {
-        ($($number:ty),*) => {$(
-            if cfg!(target_endian = "little")
-                && let Some(numbers) = any.downcast_ref::<Vec<$number>>()
-            {
-                return Some(bytemuck::cast_slice(numbers));
-            }
-        )*};
-    }
-    for_each_number!(numbers, u8);
-    None
-}
-
-/// Whether a bulk value of this type is its encoded bytes, at no cost.
+/// Whether a bulk value of this type is its own encoding, without any conversion.
 pub(crate) fn is_bytes<T: 'static>() -> bool {
     [TypeId::of::<Bytes>(), TypeId::of::<Vec<u8>>()].contains(&TypeId::of::<T>())
 }
@@ -410,7 +390,7 @@ fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
     numbers_from_bytes(&bytes)
 }
 
-/// Text or bytes.
+/// Creates text or bytes from a buffer.
 fn bulk_from_vec<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
     let wanted = TypeId::of::<T>();
     if wanted == TypeId::of::<Bytes>() {

@@ -150,7 +150,7 @@ mod tests {
     message! {
         #[derive(Debug, PartialEq)]
         enum Shape {
-            /// No part of it is known.
+            /// A variant of which only the name is known.
             Unknown,
             Dot(at: Point),
             #[cfg(any())]

@@ -2,8 +2,8 @@
 //! serializes as a number and is stored here. While the message is decoded, that number finds the
 //! descriptor that came with it. Elsewhere, in a JSON body or a file, both fail with a clear error.
 //!
-//! Most are for one item: the sender closes its copy when the item begins, so that an object ends when the last process
-//! that uses it drops it. A [`Lasting`] one is for all items that name it, and a message carries it once.
+//! Most descriptors are for one item: the sender closes its copy when the item begins, so that an object ends when the
+//! last process that uses it drops it. A [`Lasting`] one is for all items that name it, and a message carries it once.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -22,16 +22,16 @@ pub(crate) struct Descriptor(Arc<OpenDescriptor>);
 struct OpenDescriptor {
     fd: OwnedFd,
     is_of_parent: bool,
-    /// Which file it is, once that was needed.
+    /// The identity of its file, once it was needed.
     identity: OnceLock<FileIdentity>,
-    /// Dropped after the descriptor is closed.
+    /// A value that is dropped after the descriptor is closed.
     afterwards: OnceLock<Box<dyn Debug + Send + Sync>>,
 }
 
 thread_local! {
     /// The descriptors of the message that is being encoded.
     static OUTGOING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
-    /// Their number, which is read after each item of a job: most items have none.
+    /// The number of outgoing descriptors, which is read after each item of a job: most items have none.
     static GATHERED: Cell<Gathered> = const { Cell::new(Gathered { for_one_item: 0, lasting: 0 }) };
     /// The descriptors that came with the message that is being decoded.
     static INCOMING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
@@ -51,7 +51,7 @@ fn lend<T>(slot: &'static MessageSlot, held: &mut Vec<Descriptor>, work: impl Fn
     struct RestoreSlot<'a> {
         slot: &'static MessageSlot,
         held: &'a mut Vec<Descriptor>,
-        /// The descriptors of the message around this one.
+        /// The descriptors of an enclosing message.
         outer: Option<Vec<Descriptor>>,
         gathered: Gathered,
     }
@@ -74,7 +74,7 @@ fn lend<T>(slot: &'static MessageSlot, held: &mut Vec<Descriptor>, work: impl Fn
     work()
 }
 
-/// Encodes (a part of) a message. Adds its descriptors to `to`, where only lasting ones may be.
+/// Encodes a message or a part of one. Adds its descriptors to `to`, which may already contain lasting ones only.
 pub(crate) fn gather<T>(to: &mut Vec<Descriptor>, encode: impl FnOnce() -> T) -> T {
     let gathered = Gathered {
         for_one_item: 0,
@@ -86,8 +86,8 @@ pub(crate) fn gather<T>(to: &mut Vec<Descriptor>, encode: impl FnOnce() -> T) ->
     })
 }
 
-/// Decodes (a part of) a message. `from` holds its descriptors, in the order in which they were gathered.
-/// They stay there: serde reads some values more than once.
+/// Decodes a message or a part of one. `from` holds its descriptors, in the order in which they were gathered. They
+/// stay there: serde reads some values more than once.
 pub(crate) fn supply<T>(from: &mut Vec<Descriptor>, decode: impl FnOnce() -> T) -> T {
     lend(&INCOMING, from, decode)
 }
@@ -98,9 +98,9 @@ pub(crate) fn gathered() -> Gathered {
     GATHERED.get()
 }
 
-fn with<T>(slot: &'static MessageSlot, look: impl FnOnce(Option<&mut Vec<Descriptor>>) -> T) -> T {
+fn with<T>(slot: &'static MessageSlot, act: impl FnOnce(Option<&mut Vec<Descriptor>>) -> T) -> T {
     let mut held = slot.take();
-    let outcome = look(held.as_mut());
+    let outcome = act(held.as_mut());
     slot.set(held);
     outcome
 }
@@ -112,7 +112,7 @@ impl From<OwnedFd> for Descriptor {
 }
 
 impl Descriptor {
-    /// One that came with a call of this worker's parent.
+    /// A descriptor that came with a call of this worker's parent.
     pub(crate) fn of_parent(fd: OwnedFd) -> Self {
         Self::new(fd, true)
     }
@@ -131,12 +131,12 @@ impl Descriptor {
         let _ = self.0.afterwards.set(Box::new(what));
     }
 
-    /// Whether it came with a call of this worker's parent, whose word counts here.
+    /// Whether it came with a call of this worker's parent, which is trusted here.
     pub(crate) fn is_of_parent(&self) -> bool {
         self.0.is_of_parent
     }
 
-    /// Which file it is. Only the first call asks the system.
+    /// The identity of its file. Only the first call makes a system call.
     pub(crate) fn file_identity(&self) -> io::Result<FileIdentity> {
         if let Some(identity) = self.0.identity.get() {
             return Ok(*identity);
@@ -145,7 +145,8 @@ impl Descriptor {
         Ok(*self.0.identity.get_or_init(|| identity))
     }
 
-    /// Stores it with the message that is being encoded, and returns its number there. `None` if there is no message.
+    /// Stores it with the message that is being encoded, and returns its number there. `None` if there is no such
+    /// message.
     fn enclose(&self, is_lasting: bool) -> Option<u32> {
         with(&OUTGOING, |outgoing| {
             let outgoing = outgoing?;
@@ -243,9 +244,9 @@ mod tests {
         let (mut out, mut beside) = (Chain::new(), Vec::new());
         gather(&mut beside, || {
             for item in [&lasting, &other, &lasting] {
-                codec::put_encoded(&Lasting(item), &mut out).expect("it is a message");
+                codec::put_encoded(&Lasting(item), &mut out).expect("encoded in a message");
             }
-            codec::put(lasting.clone(), &mut out).expect("it is a message");
+            codec::put(lasting.clone(), &mut out).expect("encoded in a message");
             let expected = Gathered {
                 for_one_item: 1,
                 lasting: 2,
@@ -255,7 +256,8 @@ mod tests {
         assert_eq!(beside.len(), 3);
         let mut input = out.into_reader();
         let received = supply(&mut beside, || {
-            [(); 4].map(|()| codec::get::<Descriptor>(&mut input).expect("it came along"))
+            [(); 4]
+                .map(|()| codec::get::<Descriptor>(&mut input).expect("it came with the message"))
         });
         for (received, sent) in received.iter().zip([&lasting, &other, &lasting, &lasting]) {
             assert!(Arc::ptr_eq(&received.0, &sent.0));
@@ -263,11 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gathered_is_found_again_by_its_number() {
+    fn descriptors_that_a_message_gathers_are_found_by_their_numbers() {
         let sent = [descriptor(), descriptor()];
         let (mut out, mut beside) = (Chain::new(), vec![descriptor()]);
         gather(&mut beside, || {
-            codec::put(sent.to_vec(), &mut out).expect("it is a message");
+            codec::put(sent.to_vec(), &mut out).expect("encoded in a message");
             let expected = Gathered {
                 for_one_item: 2,
                 lasting: 1,
@@ -277,7 +279,7 @@ mod tests {
         assert_eq!(beside.len(), 3);
         let mut input = out.into_reader();
         let received: Vec<Descriptor> =
-            supply(&mut beside, || codec::get(&mut input)).expect("they came along");
+            supply(&mut beside, || codec::get(&mut input)).expect("they came with the message");
         let same = |(one, other): (&Descriptor, &Descriptor)| Arc::ptr_eq(&one.0, &other.0);
         assert!(received.iter().zip(&sent).all(same));
     }
@@ -287,7 +289,8 @@ mod tests {
         let error =
             rmp_serde::to_vec(&descriptor()).expect_err("MessagePack carries no descriptors");
         assert!(error.to_string().contains("argument of a task"), "{error}");
-        let error = rmp_serde::from_slice::<Descriptor>(&[0]).expect_err("nothing came along");
+        let error = rmp_serde::from_slice::<Descriptor>(&[0])
+            .expect_err("no descriptor came with the bytes");
         assert!(error.to_string().contains("argument of a task"), "{error}");
         let mut none = Vec::new();
         let error = supply(&mut none, || rmp_serde::from_slice::<Descriptor>(&[7]));
@@ -300,13 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_until_it_is_closed_is_dropped_after_the_last_copy() {
+    fn a_value_that_is_kept_until_the_close_is_dropped_after_the_last_copy() {
         #[derive(Debug)]
-        struct Looks(std::os::unix::net::UnixStream);
+        struct ChecksOtherEnd(std::os::unix::net::UnixStream);
 
-        impl Drop for Looks {
+        impl Drop for ChecksOtherEnd {
             fn drop(&mut self) {
-                // The other end is closed by now.
+                // The other end is already closed.
                 assert!(matches!(std::io::Read::read(&mut self.0, &mut [0]), Ok(0)));
             }
         }
@@ -314,7 +317,7 @@ mod tests {
         let (one, other) = crate::sys::socket_pair().expect("a socket pair");
         let held = Arc::new(());
         let descriptor = Descriptor::from(one);
-        descriptor.keep_until_closed((Looks(other.into()), held.clone()));
+        descriptor.keep_until_closed((ChecksOtherEnd(other.into()), held.clone()));
         let copy = descriptor.clone();
         drop(descriptor);
         assert_eq!(Arc::strong_count(&held), 2);
@@ -327,12 +330,12 @@ mod tests {
         let (mut outer, mut inner) = (Vec::new(), Vec::new());
         gather(&mut outer, || {
             let mut out = Chain::new();
-            codec::put(descriptor(), &mut out).expect("it is a message");
+            codec::put(descriptor(), &mut out).expect("encoded in a message");
             let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 gather(&mut inner, || {
                     assert_eq!(gathered(), NONE);
-                    codec::put(vec![descriptor(); 3], &mut out).expect("it is a message");
-                    panic!("in the middle of it");
+                    codec::put(vec![descriptor(); 3], &mut out).expect("encoded in a message");
+                    panic!("a panic while a message is encoded");
                 });
             }));
             assert!(panicked.is_err());

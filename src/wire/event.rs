@@ -4,7 +4,7 @@ use super::declare::message;
 use super::level::EventLevel;
 
 message! {
-    /// The content of the event, and where it was written.
+    /// The content of the event, and where in the program it was written.
     #[derive(Clone, Debug, PartialEq)]
     pub(crate) struct LogEvent {
         pub(crate) place: CallsitePlace,
@@ -36,7 +36,7 @@ message! {
         Float(number: f64),
         Bool(is_set: bool),
         Text(text: String),
-        /// The output of its `Debug`.
+        /// The `Debug` output of the value.
         Debug(text: String),
     }
 }

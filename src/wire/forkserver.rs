@@ -1,6 +1,6 @@
-//! Requests to a fork server, and its answers, each in a frame as in [`message`](super::message). The first
-//! messages are the same as with a worker: hello, greeting, `Setup` (its initializer is the preload), and
-//! `Ready` or `Failed`. Descriptors travel beside a frame.
+//! Requests to a fork server, and its answers, each in a frame as in [`message`](super::message). The first messages
+//! are the same as with a worker: hello, greeting, `Setup` (its initializer is the preload), and `Ready` or `Failed`.
+//! Descriptors travel beside a frame.
 
 use super::declare::message;
 use super::message::Role;
@@ -8,7 +8,7 @@ use super::text::short;
 
 /// The most bytes of a request or an answer.
 pub(crate) const LONGEST: usize = 128 * 1024;
-/// The most bytes of a frame with an exit status. A reader of one receives it as a whole.
+/// The most bytes of a frame with an exit status. Its reader receives it as a whole.
 #[cfg(feature = "multiprocessing")]
 pub(crate) const MOST_EXITED: usize = 64;
 
@@ -18,9 +18,9 @@ message! {
     pub(crate) enum ToForkServer {
         /// Forks a process. Descriptors travel beside the request:
         /// - the socket, stdout and stderr of the process;
-        /// - for a process that runs one function, a pipe: the fork server reaps that process unasked, and
+        /// - for a process that runs one function, a pipe: the fork server reaps that process without a request, and
         ///   writes its exit status to the pipe;
-        /// - if it changes variables, the file with their [changes](super::surroundings);
+        /// - if the process changes variables, the file with their [changes](super::surroundings);
         /// - if it changes its folder, that folder.
         Fork {
             request: u64,
@@ -37,7 +37,7 @@ message! {
     /// An answer of the fork server.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) enum FromForkServer {
-        /// The process runs. A pidfd travels beside the answer. The parent believes what the system says of that.
+        /// The process runs. A pidfd travels beside the answer. The parent checks the pidfd with the system.
         Forked { request: u64, pid: u32 },
         /// There is no process.
         Refused { request: u64, reason: String },
@@ -47,7 +47,7 @@ message! {
 }
 
 impl FromForkServer {
-    /// A refusal. Shortens its reason.
+    /// A refusal with a shortened reason.
     pub(crate) fn refused(request: u64, reason: String) -> Self {
         let reason = short(reason);
         Self::Refused { request, reason }

@@ -1,6 +1,6 @@
-//! Frames: a length of four bytes, little-endian, then that many bytes. Supervisors and starts read them
-//! with a [`FrameBuffer`](super::frame_buffer::FrameBuffer). [`Frames`] reads them where no task waits: in a worker,
-//! and in the parent when it reads how a `Process` ended.
+//! Frames: a length of four bytes, little-endian, then that number of bytes. Supervisors and starts read them with a
+//! [`FrameBuffer`](super::frame_buffer::FrameBuffer). [`Frames`] reads them where a thread may block: in a worker, and
+//! in the parent when it reads how a `Process` ended.
 
 use std::io::{self, Read};
 
@@ -13,8 +13,8 @@ pub(crate) const HEAD: usize = 4;
 /// The largest frame that the length can express.
 pub(crate) const LARGEST: usize = u32::MAX as usize;
 
-/// How much one read takes: a page at first, and more once a read filled the page. (Zeroing a large buffer
-/// takes longer than a new worker's first messages, and a worker with small messages never needs one.)
+/// How much one read takes: a page at first, and more once a read filled the page. (Zeroing a large buffer would take
+/// longer than a new worker's first messages, and a worker with small messages never needs one.)
 const READ: usize = 4 * 1024;
 const READ_MUCH: usize = 64 * 1024;
 /// A frame above this size is read into its final buffer.
@@ -27,7 +27,7 @@ pub(crate) fn begin(out: &mut Chain) -> usize {
     start
 }
 
-/// Ends the frame that `begin` started, except for the last part of it: `payload` bytes must follow.
+/// Ends the frame that `begin` started, except for its last part: `payload` bytes must follow.
 pub(crate) fn finish(out: &mut Chain, start: usize, payload: usize) {
     let head = out.len() - start;
     let len = u32::try_from(head - HEAD + payload).expect("the payload is within the limit");

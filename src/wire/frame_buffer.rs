@@ -1,5 +1,5 @@
 //! Frames of a process that is not trusted, as their bytes arrive. Memory grows with the bytes that have arrived, not
-//! with the length that a frame announces. What does not fit in memory is an error.
+//! with the length that a frame announces. A frame that does not fit in memory is an error.
 
 use std::io;
 
@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 use super::frame::{HEAD, head};
 use crate::sys::{self, BorrowedFd};
 
-/// The number of bytes to read at once: a little more than the usual 64 KiB of a payload. A larger frame gets memory of
-/// its own, so that a result can keep it.
+/// The number of bytes of one read: a little more than the usual 64 KiB of a payload. A larger frame gets memory of its
+/// own, so that a result can keep it.
 const READ: usize = 80 * 1024;
-/// The most memory that is reserved for bytes of which none have arrived.
+/// The most memory that is reserved before any of the bytes arrive.
 const UNTRUSTED: usize = 1 << 20;
 
-/// How much memory to have for `len` announced bytes of which `arrived` are here.
+/// How much memory to reserve for `len` announced bytes of which `arrived` are here.
 pub(super) fn trusted(len: usize, arrived: usize) -> usize {
     len.min(arrived.saturating_mul(4).max(UNTRUSTED))
 }
@@ -60,7 +60,7 @@ impl FrameBuffer {
         self.bytes.len() + large.map_or(0, |large| large.content.len())
     }
 
-    /// The bytes of the next frames, for a report of what is wrong with them. Without the head of a large frame.
+    /// The bytes of the next frames, for an error report. Without the head of a large frame.
     pub(crate) fn unread(&self) -> &[u8] {
         let large = self.large.as_ref();
         large.map_or(&self.bytes, |large| &large.content)
@@ -83,7 +83,7 @@ impl FrameBuffer {
         }
     }
 
-    /// Reads available bytes once. Returns their number, and whether there may be more. No bytes are the end.
+    /// Reads available bytes once. Returns their number, and whether there may be more. No bytes mean the end.
     pub(crate) fn fill(&mut self, from: BorrowedFd<'_>) -> io::Result<(usize, bool)> {
         if let Some(large) = self.large.as_mut().filter(|large| large.missing() > 0) {
             return large.fill(from);

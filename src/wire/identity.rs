@@ -1,6 +1,6 @@
-//! The first message in each direction: the parent's hello and the child's greeting. They hold the version
-//! of the protocol and the build of their sender, so that two different builds notice each other. Their
-//! bytes are therefore the same in every version, whatever encodes the messages that follow.
+//! The first message in each direction: the parent's hello and the child's greeting. They contain the version of the
+//! protocol and the build of their sender, so that two different builds notice each other. Their bytes are therefore
+//! the same in every version, whatever encodes the later messages.
 
 use bytes::BufMut as _;
 

@@ -1,5 +1,6 @@
-//! What a worker keeps between its calls: values that many items name, decoded once. The sender's end of a lifeline
-//! says how long. A worker looks at it before it waits for input, so no thread, timer or message is needed for it.
+//! What a worker keeps between its calls: values that many items name, decoded once. A value is kept until the sender's
+//! end of its lifeline closes. A worker checks that before it waits for input, so no thread, timer or message is needed
+//! for it.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -11,10 +12,10 @@ use super::descriptors::Descriptor;
 use crate::panic;
 use crate::sys::{self, AsFd, FileIdentity};
 
-/// The most values that a worker keeps. Each takes two descriptors, and one more to look at before each wait.
+/// The most values that a worker keeps. Each takes two descriptors, one of which is checked before each wait.
 const MOST: usize = 64;
 
-/// A value, and until when it is kept.
+/// A kept value, and what ends it.
 struct KeptValue {
     /// The file that it was decoded from. The value has that file open, so no other file has its identity.
     file: FileIdentity,
@@ -24,16 +25,16 @@ struct KeptValue {
 }
 
 thread_local! {
-    /// Those of this thread, if it serves the calls of a worker. The one that was used last is the last.
+    /// The values of this thread, if it serves the calls of a worker. The last one is the one that was used last.
     ///
     /// Not dropped when the process exits, like a static.
     static KEPT: RefCell<ManuallyDrop<Option<VecDeque<KeptValue>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// From now on, this thread keeps values: it serves the calls of a worker.
+/// Called by the thread that serves the calls of a worker: from now on, this thread keeps values.
 pub(crate) fn begin() {
-    // What a process has that this one was forked from is not dropped: its descriptors are others here by now.
+    // Values that a fork inherits are not dropped: their descriptor numbers belong to other files here.
     KEPT.replace(ManuallyDrop::new(Some(VecDeque::new())));
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn keep<T: Any + Send + Sync>(file: FileIdentity, lifeline: Descripto
     panic::contain_drop(surplus);
 }
 
-/// Waits for `input`, if any values are kept. Drops those that are no longer wanted as soon as that is known.
+/// Waits for `input`, if any values are kept. Drops values that are no longer wanted as soon as that is known.
 pub(crate) fn await_input(input: impl AsFd) {
     loop {
         let unwanted = KEPT.with_borrow_mut(|kept| {
@@ -83,7 +84,7 @@ pub(crate) fn await_input(input: impl AsFd) {
         match unwanted {
             None => return,
             Some(unwanted) if unwanted.is_empty() => return,
-            Some(unwanted) => panic::contain_drops(unwanted), // User code, which may find other values here.
+            Some(unwanted) => panic::contain_drops(unwanted), // This runs user code, which may use other kept values.
         }
     }
 }

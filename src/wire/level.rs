@@ -1,4 +1,4 @@
-//! How important an event is that a task writes. A parent names the most verbose level that it listens to.
+//! How important an event is that a task writes. A parent names the most verbose level that its subscriber accepts.
 
 #[cfg(feature = "tracing")]
 use tracing_core::Level;

@@ -1,9 +1,9 @@
-//! Marks in a worker's stdout or stderr, if the parent reports its output by line. The text after a mark
-//! was written while that task ran, or while none ran. A mark is short enough for one atomic write to a
-//! pipe, so no other writer splits it. The token is random, so no text contains it by chance.
+//! Marks in a worker's stdout or stderr, if the parent reports its output by line. The text after a mark was written
+//! while the mark's task ran, or while none ran. A mark is short enough for one atomic write to a pipe, so no other
+//! writer splits it. The token is random, so no text contains it by chance.
 //!
-//! A mark is the byte 0x1e, the token in 32 digits, the number of the task in 16, and a newline.
-//! The number 0 is no task.
+//! A mark is the byte 0x1e, the token in 32 digits, the number of the task in 16 digits, and a newline. The number 0
+//! means no task.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -20,18 +20,18 @@ message! {
     pub(crate) struct Token(pub(crate) u128);
 }
 
-/// What the bytes from a `FIRST_BYTE` on are.
+/// The result of scanning the bytes from a `FIRST_BYTE` on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum MarkScan {
     Mark(Option<u64>),
-    /// The beginning of a mark, cut off.
+    /// The beginning of a mark that is cut off.
     Torn,
     Other,
 }
 
 impl Token {
     pub(crate) fn random() -> Self {
-        // The keys of std's hash maps come from the system's randomness.
+        // The keys of std's hash maps are random.
         let half = || u128::from(RandomState::new().build_hasher().finish());
         Self(half() << 64 | half())
     }
@@ -40,7 +40,7 @@ impl Token {
         format!("\x1e{:032x}{:016x}\n", self.0, task.unwrap_or(0))
     }
 
-    pub(crate) fn look(self, bytes: &[u8]) -> MarkScan {
+    pub(crate) fn scan(self, bytes: &[u8]) -> MarkScan {
         let bytes = &bytes[..bytes.len().min(MARK)];
         // The part of each mark before the number.
         let mark = self.mark(None);
@@ -78,15 +78,15 @@ mod tests {
             let mark = token.mark(task);
             assert_eq!(mark.len(), MARK);
             let followed = format!("{mark}text");
-            assert_eq!(token.look(mark.as_bytes()), MarkScan::Mark(task));
-            assert_eq!(token.look(followed.as_bytes()), MarkScan::Mark(task));
+            assert_eq!(token.scan(mark.as_bytes()), MarkScan::Mark(task));
+            assert_eq!(token.scan(followed.as_bytes()), MarkScan::Mark(task));
             for end in 1..MARK {
-                assert_eq!(token.look(&mark.as_bytes()[..end]), MarkScan::Torn, "{end}");
+                assert_eq!(token.scan(&mark.as_bytes()[..end]), MarkScan::Torn, "{end}");
             }
-            assert_eq!(Token::random().look(mark.as_bytes()), MarkScan::Other);
+            assert_eq!(Token::random().scan(mark.as_bytes()), MarkScan::Other);
             let spoiled = mark.replace('\n', "x");
-            assert_eq!(token.look(spoiled.as_bytes()), MarkScan::Other);
+            assert_eq!(token.scan(spoiled.as_bytes()), MarkScan::Other);
         }
-        assert_eq!(token.look(b"\x1eanything"), MarkScan::Other);
+        assert_eq!(token.scan(b"\x1eanything"), MarkScan::Other);
     }
 }

@@ -1,8 +1,8 @@
-//! The messages between a parent and its workers. Each is a variant or a type here. To add one, declare it,
-//! send it at one end and handle it at the other.
+//! The messages between a parent and its workers. Each is a variant or a type here. To add one, declare it, send it at
+//! one end and handle it at the other.
 //!
-//! A frame begins with a tag. The tag `MESSAGE` stands for any message; the [`codec`] encodes it. Calls and
-//! outcomes have a tag and a fixed layout of their own, because there is one of each for every task.
+//! A frame begins with a tag. The tag `MESSAGE` stands for any message; the [`codec`] encodes it. Calls and outcomes
+//! have tags and fixed layouts of their own, because each task needs one of each.
 
 use bytes::BufMut as _;
 use serde::Serialize;
@@ -65,13 +65,13 @@ impl Role {
 }
 
 message! {
-    /// What a process learns about itself.
+    /// What a child process learns about itself from its parent.
     #[derive(Debug, Default, PartialEq, Eq)]
     pub(crate) struct ChildIdentity {
         pub(crate) name: String,
-        /// The word of the parent's process identity.
+        /// The parent's process identity as a word.
         pub(crate) parent: u64,
-        /// It ends when its parent ends.
+        /// Whether it ends when its parent ends.
         pub(crate) is_daemon: bool,
     }
 }
@@ -84,11 +84,11 @@ message! {
         pub(crate) identity: ChildIdentity,
         pub(crate) worker_id: u64,
         pub(crate) max_frame: u64,
-        /// Other processes of its user may trace it.
+        /// Whether other processes of its user may trace it.
         pub(crate) is_dumpable: bool,
         /// The limits that it sets for itself.
         pub(crate) limits: Vec<(Limit, i64)>,
-        /// What it gives up before it is ready.
+        /// The rights that it gives up before it is ready.
         pub(crate) confinement: Option<Confinement>,
         /// Present if the parent reports its output by line.
         pub(crate) captured: Option<Captured>,
@@ -143,6 +143,8 @@ message! {
         Descriptors(count: u32),
         /// The trace of the next call, as a W3C `traceparent`.
         Trace(traceparent: String),
+        /// The number of the next call's attempt, if it is not the first.
+        Attempt(number: u32),
         /// The worker has been idle for a while: it frees the buffer that it keeps for the next payload.
         Rest,
         /// The worker exits.
@@ -164,20 +166,20 @@ message! {
         Progress(seq: u32),
         /// Parts of the next outcome's payload come through the ring.
         Bulk(parts: Vec<PayloadPart>),
-        /// A task has written an event. Without a number of a call, code outside of a task has.
+        /// A task has written an event. Without `call`, code outside a task has.
         #[cfg(feature = "tracing")]
         Event { call: Option<u32>, event: LogEvent },
-        /// The item of a call with descriptors has started: the worker owns them now.
+        /// The item of a call with descriptors has started: the worker owns the descriptors now.
         Taken(seq: u32),
-        /// The parent waits for bytes in a ring, or for room there: the worker has written or read some.
+        /// The worker has read or written some bytes of a ring for which the parent waits.
         Moved,
-        /// The worker reads its messages: the answer to `Probe`.
+        /// The answer to `Probe`: the worker reads its messages.
         Alive,
     }
 }
 
 impl FromWorker {
-    /// A failed start. Shortens its texts.
+    /// Reports a failed start. Shortens its texts.
     pub(crate) fn failed(failure: Result<String, PanicReport>) -> Self {
         Self::Failed(match failure {
             Ok(reason) => Ok(short(reason)),
@@ -262,7 +264,7 @@ fn is_sound(message: &FromWorker) -> bool {
 pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Payload) {
     let descriptors = payload.descriptors().len();
     if descriptors > 0 {
-        put(out, &ToWorker::Descriptors(descriptors as u32)); // Each has a number of 32 bits.
+        put(out, &ToWorker::Descriptors(descriptors as u32)); // A descriptor's number has 32 bits.
     }
     let CallHead {
         seq,

@@ -1,19 +1,20 @@
-//! The data that a parent and its child processes exchange. Nothing here acts on it. Reading order:
+//! The data that a parent and its child processes exchange. No code here acts on it. Reading order:
 //!
 //! - `chain`: outgoing bytes in pieces, and incoming bytes;
-//! - [`codec`]: values to bytes and back; [`msgpack`]: those that are no plain bytes;
+//! - [`codec`]: values to bytes and back; [`msgpack`]: values that are not plain bytes;
+//! - `shape`: how the codec writes a type, as a name;
 //! - [`descriptors`]: file descriptors beside the bytes; [`kept`]: what a worker decodes once;
 //! - [`frame`]: bytes cut into frames; [`frame_buffer`]: frames of a process that is not trusted;
 //! - [`identity`]: the first message in each direction, which is the same in every build;
 //! - `declare`: how a type becomes a message;
 //! - [`message`]: the messages of parent and worker; [`text`]: how long a text in one may be;
 //! - [`outcomes`]: how a worker reports the outcomes of items;
-//! - `event`: what a task writes to its log; [`level`]: how important that is;
+//! - `event`: an event that a task logs; [`level`]: how important it is;
 //! - [`mark`]: which task writes to a worker's stdout or stderr;
 //! - [`process_setup`]: what a process that runs one function receives, and its outcome;
-//! - [`confinement`]: what a process gives up;
-//! - [`forkserver`]: the requests to a fork server, and its answers; [`surroundings`]: the environment of
-//!   what it forks;
+//! - [`confinement`]: the rights that a process gives up;
+//! - [`forkserver`]: the requests to a fork server, and its answers; [`surroundings`]: the environment of the processes
+//!   that it forks;
 //! - [`claim`]: which process may run which item; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large payloads through that memory; [`bulk`]: which pieces those are; [`spare`]: their buffer.
 
@@ -22,7 +23,7 @@ mod chain;
 pub(crate) mod claim;
 pub(crate) mod codec;
 pub(crate) mod confinement;
-mod declare;
+pub(crate) mod declare;
 pub(crate) mod descriptors;
 #[cfg(feature = "tracing")]
 pub(crate) mod event;
@@ -43,6 +44,8 @@ pub(crate) mod page;
 )]
 pub(crate) mod process_setup;
 pub(crate) mod ring;
+#[cfg(feature = "cluster")]
+pub(crate) mod shape;
 pub(crate) mod spare;
 pub(crate) mod surroundings;
 pub(crate) mod text;

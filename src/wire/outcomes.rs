@@ -39,15 +39,19 @@ message! {
         Undecodable(reason: String),
         /// The value could not be encoded, or is too large.
         Unencodable(reason: String),
-        /// The bytes in place of the failure are invalid. No process sends this.
+        /// The failure's bytes are invalid. No process sends this.
         Invalid,
+        /// The future of an async item was dropped, since the parent no longer wanted it.
+        Dropped,
+        /// The worker has no runtime for the future of an async item, so it did not run.
+        NoRuntime(reason: String),
     }
 }
 
 impl ItemFailure {
     /// Whether the function was called.
     pub(crate) fn has_started(&self) -> bool {
-        !matches!(self, Self::Undecodable(_))
+        !matches!(self, Self::Undecodable(_) | Self::NoRuntime(_))
     }
 }
 
@@ -73,14 +77,14 @@ pub(crate) fn put_failure(out: &mut Chain, failure: ItemFailure) {
         ItemFailure::Panicked(report) => ItemFailure::Panicked(short_report(report)),
         ItemFailure::Undecodable(reason) => ItemFailure::Undecodable(short(reason)),
         ItemFailure::Unencodable(reason) => ItemFailure::Unencodable(short(reason)),
-        ItemFailure::Invalid => ItemFailure::Invalid,
+        ItemFailure::NoRuntime(reason) => ItemFailure::NoRuntime(short(reason)),
+        ItemFailure::Invalid | ItemFailure::Dropped => failure,
     };
     out.tail().put_u8(FAILURE);
     codec::put_encoded(&failure, out).expect("text and numbers can be encoded");
 }
 
-/// Reads the entry of an item that is the only one: its encoded value, or what replaces it. `None` if the
-/// entry is invalid.
+/// Reads the entry of a single item: its encoded value, or the failure in its place. `None` if the entry is invalid.
 pub(crate) fn get_single(mut entry: Reader) -> Option<Result<Reader, ItemFailure>> {
     match entry.u8()? {
         VALUE => Some(Ok(entry)),
@@ -89,7 +93,7 @@ pub(crate) fn get_single(mut entry: Reader) -> Option<Result<Reader, ItemFailure
     }
 }
 
-/// Reads a failure. `None` if it is incomplete, or longer than any that is sent: to decode it would take long.
+/// Reads a failure. `None` if it is incomplete, or longer than any that is sent, because decoding it would take long.
 fn get_failure(input: &mut Reader) -> Option<ItemFailure> {
     let mut failure = codec::next(input).ok()?;
     if failure.len() > MOST_FAILURE {
@@ -118,16 +122,16 @@ pub(crate) enum OutcomeEntry {
 }
 
 /// The values of consecutive items of a call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Values {
     pub(crate) seq: u32,
     pub(crate) first: u32,
     pub(crate) count: u32,
-    /// For each the byte `VALUE` and the encoded value, but without the first byte.
+    /// For each value the byte `VALUE` and the encoded value, but without the very first byte.
     entries: Reader,
 }
 
-/// Reads the entries of a worker. Its position lasts from frame to frame.
+/// Reads the entries of a worker. Its position is kept from frame to frame.
 #[derive(Debug, Default)]
 pub(crate) struct OutcomeReader {
     seq: u32,
@@ -161,7 +165,7 @@ impl OutcomeReader {
             }),
             VALUE => {
                 let in_front = frame.is_in_one().then(|| count_values(&frame.front, most));
-                // A value in pieces is large, and the only one in its frame.
+                // A value in several pieces is large, and is the only one in its frame.
                 let (count, len) = in_front.unwrap_or_else(|| Some((1, frame.len())))?;
                 let values = Values {
                     seq: self.seq,
@@ -183,12 +187,12 @@ impl OutcomeReader {
     }
 }
 
-/// How many values follow each other, at most `most`, and how many bytes they take. The first byte of the first is
-/// already read.
+/// How many values follow each other, at most `most`, and how many bytes they take. The first byte of the first value
+/// was already read.
 fn count_values(bytes: &[u8], most: u32) -> Option<(u32, usize)> {
     let mut end = codec::value_len(bytes)?;
     let mut count = 1;
-    // The values of a map often have one size. A head of one byte says it.
+    // The values of a map often have the same size, with a head of one byte.
     let (len, head) = (1 + end, *bytes.first()?);
     if head < 0x80 {
         let like_first = |entry: &&[u8]| entry[..2] == [VALUE, head];
@@ -209,7 +213,55 @@ fn count_values(bytes: &[u8], most: u32) -> Option<(u32, usize)> {
     Some((count, end))
 }
 
+#[cfg(feature = "cluster")]
 impl Values {
+    /// The values of `count` items from `first` on. `entries` holds them as [`join`](Self::join) writes them; if there
+    /// are several, in one piece.
+    pub(crate) fn of(first: u32, count: u32, entries: Reader) -> Self {
+        Self {
+            seq: 0,
+            first,
+            count,
+            entries,
+        }
+    }
+
+    /// The encoded values.
+    pub(crate) fn into_entries(self) -> Reader {
+        self.entries
+    }
+
+    /// Appends the encoded values of the items that follow.
+    pub(crate) fn join(entries: &mut Vec<u8>, next: &[u8]) {
+        entries.push(VALUE);
+        entries.extend_from_slice(next);
+    }
+}
+
+impl Values {
+    /// The values of `count` items from `first` on, from what [`put`](Self::put) wrote. `None` if the bytes hold
+    /// another number of values.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn get(first: u32, count: u32, mut entries: Reader) -> Option<Self> {
+        let mut reader = OutcomeReader {
+            seq: 0,
+            item: first,
+        };
+        match reader.entry(&mut entries, count)? {
+            OutcomeEntry::Values(values) if values.count == count && entries.is_empty() => {
+                Some(values)
+            }
+            _ => None,
+        }
+    }
+
+    /// Appends the entries of the values.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn put(self, out: &mut Chain) {
+        out.tail().put_u8(VALUE);
+        out.put_bytes(self.entries.into_bytes());
+    }
+
     /// Skips the values of the first `items` items.
     pub(crate) fn skip(&mut self, items: u32) {
         if items > 0 {
@@ -226,7 +278,7 @@ impl Values {
         } else {
             for _ in 0..items {
                 let value = codec::value_len(&self.entries.front[len..]).unwrap_or(0);
-                len += value + 1; // And the first byte of the next.
+                len += value + 1; // Includes the first byte of the next value.
             }
         }
         let mut entries = self.entries.split_to(len).unwrap_or_default();
@@ -263,7 +315,7 @@ impl Values {
             take(number);
             self.first += 1;
             self.count -= 1;
-            len += value + usize::from(self.count > 0); // And the first byte of the next.
+            len += value + usize::from(self.count > 0); // Includes the first byte of the next value.
         }
         self.entries.advance(len);
     }

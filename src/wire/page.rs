@@ -1,6 +1,6 @@
-//! The memory that a worker shares with its parent: for each call in flight a [slot](super::claim), the
-//! start time of its item and the item's progress; and the outbox. The outbox holds outcomes that the
-//! worker may not have written to its parent yet. If the worker dies, the parent reads them here.
+//! The memory that a worker shares with its parent: for each call in flight a [slot](super::claim), the start time of
+//! its item and the item's progress; and the outbox. The outbox holds outcomes that the worker may not have written to
+//! its parent yet. If the worker dies, the parent reads them from here.
 
 use std::io::{self, PipeWriter, Write as _};
 use std::ops::Range;
@@ -37,14 +37,16 @@ const EXCEEDS_MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 8;
 const OUTPUT_READ: usize = MEMORY_LIMIT - 16;
 /// Before that, the gate at which the worker waits while the parent is inside a read: 1 while it waits.
 const OUTPUT_GATE: usize = OUTPUT_READ - 8;
+/// Before that, the gate at which the worker waits for a stop: 1 while it waits.
+const STOP_GATE: usize = OUTPUT_GATE - 8;
 const OUTPUT_WRITTEN: usize = MEMORY_LIMIT - 8;
 /// The rings follow the outbox.
 const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
-const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= OUTPUT_GATE);
+const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= STOP_GATE);
 
-/// How often a worker tries to see how much output its parent has read. It fails only if the parent has begun another
-/// read meanwhile, as it does time and again while another process floods the same pipe.
+/// How often a worker tries to record how much output its parent has read. A try fails only if the parent has started
+/// another read meanwhile, as happens again and again while another process floods the same pipe.
 const OUTPUT_ATTEMPTS: u32 = 1000;
 
 /// The progress of an item, as last reported.
@@ -59,13 +61,13 @@ pub(crate) struct ProgressReport {
 #[derive(Debug)]
 pub(crate) struct Page {
     memory: SharedMapping,
-    /// In place of the rings, if the memory has none: each process may look at its own, and nothing travels.
+    /// Used in place of the rings if the memory has none: each process has its own, and no bytes travel.
     unshared_rings: Option<SharedMapping>,
 }
 
 impl Page {
-    /// Creates it without rings if this process may create no file of that length. Then large payloads go by
-    /// the socket and the pipe.
+    /// Creates a page. It has no rings if this process may create no file of that length. Large payloads then use the
+    /// socket and the pipe.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
         let has_rings = sys::longest_file() >= LEN as u64;
         let len = if has_rings { LEN } else { RINGS_AT };
@@ -92,7 +94,7 @@ impl Page {
         ClaimSlot::new(self.memory.word(8 * (seq % SLOTS) as usize), seq)
     }
 
-    /// A worker that lies: the word at any place before the rings' bytes.
+    /// Writes a word as a hostile worker would, at any place before the rings' bytes.
     #[cfg(all(test, properties))]
     pub(crate) fn forge(&self, place: usize, word: u64) {
         self.memory.word(8 * place).store(word, Ordering::Release);
@@ -100,8 +102,8 @@ impl Page {
 
     /// Worker: starts `item` at the time `now`, if it is still wanted.
     pub(crate) fn claim(&self, seq: u32, item: u32, now: u64) -> bool {
-        // The exchange that follows publishes the time. If it fails, the slot may belong to another call.
-        // That call has not started then, and stores its own time when it does.
+        // The exchange that follows publishes the time. If it fails, the slot may belong to another call. That call
+        // then has not started, and stores its own time when it does.
         self.begun_at(seq).store(now, Ordering::Relaxed);
         self.slot(seq).claim(item)
     }
@@ -110,10 +112,32 @@ impl Page {
         self.memory.word(BEGUN + 8 * (seq % SLOTS) as usize)
     }
 
-    /// Parent: when the item that runs, by `look`, has started: nanoseconds of the system's monotonic
-    /// clock.
+    /// Parent: when the item that runs according to `read` has started, in nanoseconds of the system's monotonic clock.
     pub(crate) fn begun(&self, seq: u32) -> u64 {
         self.begun_at(seq).load(Ordering::Relaxed)
+    }
+
+    /// Parent: called after it has withdrawn its interest in a running item. Wakes a worker that waits for this.
+    pub(crate) fn announce_stop(&self) {
+        // Here the claim is changed before the gate is read; in `expect_stop`, the gate is changed before the claim is
+        // read. So either the worker sees the claim, or the parent sees that the worker waits.
+        fence(Ordering::SeqCst);
+        let gate = self.memory.gate(STOP_GATE);
+        if gate.load(Ordering::Relaxed) != 0 {
+            gate.store(0, Ordering::Relaxed);
+            sys::open_gate(gate);
+        }
+    }
+
+    /// Worker: called before it waits for a stop. The worker must check its claim once more before it waits.
+    pub(crate) fn expect_stop(&self) {
+        self.memory.gate(STOP_GATE).store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Worker: waits for a stop after `expect_stop`. May return early.
+    pub(crate) fn await_stop(&self) {
+        sys::wait_at(self.memory.gate(STOP_GATE), 1);
     }
 
     /// The ring of one direction.
@@ -156,16 +180,16 @@ impl Page {
         self.end_output_read(0);
     }
 
-    /// Parent: is about to read output from the pipe. It has read `total` bytes so far.
+    /// Parent: called before it reads output from the pipe. It has read `total` bytes so far.
     pub(crate) fn begin_output_read(&self, total: u64) {
         self.put_output_read(total, true);
     }
 
-    /// Parent: has read `total` bytes of the output so far. Wakes a worker that waits for this.
+    /// Parent: called after it has read `total` bytes of the output. Wakes a worker that waits for this.
     pub(crate) fn end_output_read(&self, total: u64) {
         self.put_output_read(total, false);
         // Here the number is stored before the gate is read; in `await_output_read`, the other way round. So either the
-        // worker sees this number, or this sees that it waits.
+        // worker sees this number, or the parent sees that the worker waits.
         fence(Ordering::SeqCst);
         let gate = self.memory.gate(OUTPUT_GATE);
         if gate.load(Ordering::Relaxed) != 0 {
@@ -174,8 +198,8 @@ impl Page {
         }
     }
 
-    /// Worker: waits until the parent is not inside a read any more. May return early. If the parent ends, the attendant
-    /// ends this process.
+    /// Worker: waits until the parent is not inside a read. May return early. If the parent ends, the attendant ends
+    /// this process.
     fn await_output_read(&self) {
         let gate = self.memory.gate(OUTPUT_GATE);
         gate.store(1, Ordering::Relaxed);
@@ -185,22 +209,23 @@ impl Page {
         }
     }
 
-    /// The lowest bit is set while the number changes. No number is stored as 0, which means that the parent does not ask.
+    /// The lowest bit is set while the number changes. No number is stored as 0, which means that the parent does not
+    /// follow the output.
     fn put_output_read(&self, total: u64, changes: bool) {
         let word = (total + 1) << 1 | u64::from(changes);
         self.memory.word(OUTPUT_READ).store(word, Ordering::Release);
     }
 
-    /// Worker: whether it has to record how much it has written.
+    /// Worker: whether it must record how much it has written.
     pub(crate) fn is_output_followed(&self) -> bool {
         self.memory.word(OUTPUT_READ).load(Ordering::Acquire) != 0
     }
 
     /// Worker, one thread: records how much it has written so far. `waiting` returns how many bytes are in the pipe.
-    /// Returns false if the parent has begun to read each time: then the number is unknown.
+    /// Returns false if the parent starts a read each time: the number is then unknown.
     ///
-    /// The pipe has a lock in the system. So if `waiting` sees that bytes have left the pipe, the load after it sees
-    /// that the parent has begun to read them.
+    /// The system locks the pipe. So if `waiting` sees that bytes have left the pipe, the load after it sees that the
+    /// parent has started to read them.
     pub(crate) fn record_output(&self, waiting: impl Fn() -> usize) -> bool {
         let word = self.memory.word(OUTPUT_READ);
         for _ in 0..OUTPUT_ATTEMPTS {
@@ -223,14 +248,14 @@ impl Page {
         false
     }
 
-    /// Worker, the same thread: from here on it may have written more than it has recorded.
+    /// Worker, the same thread: marks that it may have written more than it has recorded.
     pub(crate) fn forget_output(&self) {
         let word = self.memory.word(OUTPUT_WRITTEN);
         word.store(word.load(Ordering::Relaxed) | 1, Ordering::Release);
     }
 
-    /// Parent: how much the worker has written by the end of its last call. `None` if the worker does not know, or runs a
-    /// call of several items, of which some may have ended.
+    /// Parent: how much the worker has written by the end of its last call. `None` if the worker does not know, or runs
+    /// a call of several items, of which some may have ended.
     pub(crate) fn output_written(&self) -> Option<u64> {
         let word = self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire);
         (word & 1 == 0).then_some(word >> 1)
@@ -247,8 +272,8 @@ impl Page {
             .word(REPORTS + 8 * (SLOTS as usize * which + slot))
     }
 
-    /// Worker, one thread at a time: replaces the progress report. Returns true if a message must ask the
-    /// parent to read it. Otherwise an earlier message did, and the parent has not read a report since.
+    /// Worker, one thread at a time: replaces the progress report. Returns true if a message must make the parent read
+    /// it. Otherwise an earlier message did, and the parent has not read a report since.
     ///
     /// The version is odd during the change, so the parent never takes a mix of two reports.
     pub(crate) fn put_report(&self, report: ProgressReport) -> bool {
@@ -269,10 +294,9 @@ impl Page {
         self.report_word(NUDGED, seq).load(Ordering::Acquire) != 0
     }
 
-    /// Parent: the latest report in the slot of `seq`, which may be about an earlier or a later call, and
-    /// its version. The same version means the same report. `None` if there is none, or if the worker is
-    /// changing it: then another message follows, because this clears the mark of the last message before
-    /// it reads.
+    /// Parent: the latest report in the slot of `seq`, which may be about an earlier or a later call, and its version.
+    /// The same version means the same report. `None` if there is none, or if the worker is changing it: another
+    /// message then follows, because this clears the mark of the last message before it reads.
     pub(crate) fn take_report(&self, seq: u32) -> Option<(u64, ProgressReport)> {
         let word = |which| self.report_word(which, seq);
         word(NUDGED).swap(0, Ordering::AcqRel);
@@ -328,8 +352,7 @@ impl Page {
             self.memory.write(start, head);
             self.memory.write_to(to, start, head.len() + posted.len())
         } else if !head.is_empty() {
-            // The bytes before these in the page were written earlier, but the parent reads them again if
-            // this process dies.
+            // The earlier bytes in the page were already written, but the parent reads them again if this process dies.
             answers.write(head)
         } else {
             self.memory
@@ -337,8 +360,8 @@ impl Page {
         }
     }
 
-    /// Parent, after the worker's death: the content of the outbox. The worker may have written some of it
-    /// to the pipe, too.
+    /// Parent, after the worker's death: the content of the outbox. The worker may have written some of it to the pipe,
+    /// too.
     pub(crate) fn outbox(&self) -> Vec<u8> {
         self.memory.read(OUTBOX_AT, self.posted())
     }
@@ -372,7 +395,10 @@ mod tests {
         assert!(page.put_report(report(5, 1)));
         assert!(!page.put_report(report(5, 2)));
         assert!(page.has_report(5) && !page.has_report(6));
-        assert!(page.put_report(report(6, 9)), "each slot has its own");
+        assert!(
+            page.put_report(report(6, 9)),
+            "each slot has its own report"
+        );
         assert_eq!(taken(5), Some(report(5, 2)));
         assert!(!page.has_report(5));
         assert!(page.put_report(report(5 + SLOTS, 3)));
@@ -407,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_counted_right_while_the_parent_reads_it() {
+    fn the_count_of_written_output_is_right_while_the_parent_reads() {
         const EACH: u64 = 7;
         let page = page();
         assert!(!page.is_output_followed());
@@ -418,7 +444,7 @@ mod tests {
             let parent = scope.spawn(|| {
                 let mut total = 0;
                 loop {
-                    // The worker may have no chance while the word says that the parent reads.
+                    // The worker may never get a turn while the word says that the parent reads.
                     while sys::bytes_waiting(ours.as_fd()) == 0 {
                         std::thread::yield_now();
                     }
@@ -469,6 +495,34 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_at_any_moment_wakes_a_worker_that_waits_for_it() {
+        const STOPS: u64 = 20_000;
+        let page = page();
+        let [stops, seen] = [(); 2].map(|()| AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while seen.load(Ordering::Acquire) < STOPS {
+                    page.expect_stop();
+                    let count = stops.load(Ordering::Acquire);
+                    if seen.swap(count, Ordering::AcqRel) == count {
+                        page.await_stop();
+                    }
+                }
+            });
+            for stop in 1..=STOPS {
+                stops.store(stop, Ordering::Release);
+                page.announce_stop();
+                if stop % 3 == 0 {
+                    continue; // Another report follows at once.
+                }
+                while seen.load(Ordering::Acquire) < stop {
+                    std::thread::yield_now();
+                }
+            }
+        });
+    }
+
+    #[test]
     fn the_outbox_is_found_by_who_comes_after() {
         let (page, fd) = Page::create().expect("memory");
         let worker = Page::open(fd).expect("the same page");
@@ -480,11 +534,11 @@ mod tests {
             sent.expect("there is room")
         };
         assert_eq!(sent(b"head:", 0..2), 7);
-        assert_eq!(sent(b"more:", 2..5), 5, "the head by itself");
+        assert_eq!(sent(b"more:", 2..5), 5, "the head is written by itself");
         assert_eq!(sent(b"", 2..5), 3);
         drop(worker);
         let mut bytes = [0; 16];
-        let len = ours.read(&mut bytes).expect("it was written");
+        let len = ours.read(&mut bytes).expect("bytes were written");
         assert_eq!(&bytes[..len], b"head:onmore:etw");
         assert_eq!(page.outbox(), b"onetwo");
         page.clear_outbox();

@@ -1,7 +1,6 @@
-//! What a process that runs one function receives in place of a worker's setup, and what it leaves: its
-//! outcome, in a file in memory. The process never waits for a reader, and its parent can read the
-//! outcome at any time after the process ends. The parent seals the file first: a process that the dead one
-//! has forked may still have it.
+//! What a process that runs one function receives instead of a worker's setup, and what it leaves behind: its outcome,
+//! in a file in memory. The process never waits for a reader, and its parent can read the outcome at any time after the
+//! process ends. The parent seals the file first, because a process that the dead one forked may still have it open.
 
 use std::io;
 
@@ -14,18 +13,18 @@ use super::outcomes::{self, ItemFailure, MOST_FAILURE};
 use crate::sys::{self, AsRawFd, FileIdentity, Limit, OwnedFd, RawFd};
 
 message! {
-    /// The function of a process, and how the process runs it. The arguments follow it. Descriptors travel
-    /// beside it: the outcome file, stdin if there is one, and those of the arguments.
+    /// The function of a process, and how the process runs it. The arguments follow it. Descriptors travel beside it:
+    /// the outcome file, stdin if there is one, and those of the arguments.
     #[derive(Debug, PartialEq, Eq)]
     pub(crate) struct ProcessSetup {
         pub(crate) identity: ChildIdentity,
         pub(crate) has_stdin: bool,
-        /// Other processes of its user may trace it.
+        /// Whether other processes of its user may trace it.
         pub(crate) is_dumpable: bool,
         pub(crate) limits: Vec<(Limit, i64)>,
         /// The most bytes that its encoded result may have.
         pub(crate) max_result: u64,
-        /// What it gives up before it is ready.
+        /// The rights that it gives up before it is ready.
         pub(crate) confinement: Option<Confinement>,
         pub(crate) function: FunctionOffset,
         /// The number of descriptors beside the arguments.
@@ -44,19 +43,19 @@ impl FirstMessage for ProcessSetup {
 #[derive(Debug)]
 pub(crate) struct OutcomeFile {
     file: OwnedFd,
-    /// A function may close the descriptor, and open another file, which then has its number.
+    /// The identity of the file. A function may close the descriptor and open another file, which then gets its number.
     identity: Option<FileIdentity>,
 }
 
 /// The size of the length in bytes.
 const HEAD: u64 = 8;
-/// Room for an outcome that says why there is no other.
+/// Space for an outcome that says why there is no other.
 const ROOM: u64 = 4096;
 
 impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
         let file = sys::sealable_file()?;
-        sys::lengthen(&file, ROOM)?; // An error where the file size limit lets no process leave an outcome.
+        sys::lengthen(&file, ROOM)?; // Fails if the file size limit prevents an outcome.
         Ok(file.into())
     }
 
@@ -86,11 +85,11 @@ impl OutcomeFile {
         Ok(())
     }
 
-    /// Parent, once the process has ended: makes the outcome final. Returns its size in bytes, or `None` if there
-    /// is none.
+    /// Parent, once the process has ended: makes the outcome final. Returns its size in bytes, or `None` if there is
+    /// none.
     ///
     /// # Errors
-    /// It cannot be final, its memory is not there, or a value in it exceeds `max_result` bytes.
+    /// If the outcome cannot be made final, its memory is missing, or a value in it exceeds `max_result` bytes.
     pub(crate) fn settle(&self, max_result: u64) -> io::Result<Option<u64>> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
         sys::seal(&self.file)
@@ -111,14 +110,14 @@ impl OutcomeFile {
         Ok(Some(len))
     }
 
-    /// The size of the outcome in bytes, as the process tells it.
+    /// The size of the outcome in bytes, as the process reports it.
     fn len(&self) -> Option<u64> {
         let mut head = [0; HEAD as usize];
         sys::read_at(&self.file, &mut head, 0).ok()?;
         Some(u64::from_le_bytes(head)).filter(|len| *len > 0)
     }
 
-    /// The outcome, whose size [`settle`](Self::settle) has returned: the encoded value or what replaces it.
+    /// The outcome, whose size [`settle`](Self::settle) has returned: the encoded value, or the failure in its place.
     pub(crate) fn read(&self, len: u64) -> io::Result<Result<Reader, ItemFailure>> {
         let mut bytes = Vec::new();
         sys::read_file(&self.file, (HEAD + len) as usize, &mut bytes)?;

@@ -10,10 +10,10 @@
 //!                    a mark of the reader: "wake me when `written` reaches this"
 //! ```
 //!
-//! A side that must wait stores its mark, then looks once more. A side that moved its position looks
-//! whether it passed the other side's mark. All four words are sequentially consistent, so at least one
-//! side sees the other. An old mark is behind the position. It is passed again only after 4 GiB, and then
-//! wakes a side for nothing.
+//! A side that must wait stores its mark, then checks the other's position once more. A side that moved its position
+//! checks whether it passed the other side's mark. All four words are sequentially consistent, so at least one side
+//! sees the other. An old mark is behind the position. It is passed again only after 4 GiB, and then causes one useless
+//! wake-up.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -24,7 +24,7 @@ pub(crate) const RING: usize = 1 << 20;
 /// The most bytes that are moved at once, which takes about ten microseconds.
 pub(crate) const PIECE: usize = 256 * 1024;
 
-/// A waiting side is woken when this much can be moved, rather than for every few bytes.
+/// A waiting side is woken when this many bytes can be moved, rather than for every few bytes.
 const WORTH_WAKING: usize = RING / 4;
 /// Memory is allocated in steps of this size.
 const STEP: usize = 64 * 1024;
@@ -32,7 +32,7 @@ const STEP: usize = 64 * 1024;
 /// The words of both rings are in a page of their own.
 const HEADS: usize = 4096;
 const HEAD: usize = 256;
-/// The words that the writer changes are in another cache line than those that the reader changes.
+/// The words that the writer changes are in a different cache line than those that the reader changes.
 const WRITTEN: usize = 0;
 const ROOM_WANTED: usize = 4;
 const SECURED: usize = 8;
@@ -63,11 +63,11 @@ pub(crate) struct PayloadRing<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moved {
     pub(crate) len: usize,
-    /// The other process waits for this.
+    /// Whether the other process waits for this.
     pub(crate) is_awaited: bool,
 }
 
-/// The other process has not moved its position far enough.
+/// A wait for the other process to move its position.
 #[derive(Debug)]
 pub(crate) struct RingWait<'a> {
     gate: &'a AtomicU32,
@@ -92,7 +92,7 @@ impl<'a> PayloadRing<'a> {
         }
     }
 
-    /// In place of a ring that there is no memory for. Nothing is put into it.
+    /// Used in place of a ring for which there is no memory. No bytes are put into it.
     pub(super) fn unshared(memory: &'a SharedMapping, way: RingDirection) -> Self {
         Self {
             is_shared: false,
@@ -119,9 +119,9 @@ impl<'a> PayloadRing<'a> {
 
     /// Writer: prepares to put `total` bytes. Returns false if there is no memory for them.
     ///
-    /// If nothing else is `waiting` to be put and the reader has read everything, the reader does not look
-    /// here until the next frame arrives. Then the writer starts at the front again, so that payloads of
-    /// medium size share a little memory, which stays in the cache.
+    /// If nothing else is `waiting` to be put and the reader has read everything, the reader does not access the ring
+    /// until the next frame arrives. The writer then starts at the front again, so that payloads of medium size reuse a
+    /// little memory, which stays in the cache.
     pub(crate) fn prepare(&self, total: usize, waiting: bool) -> bool {
         if !self.is_shared {
             return false;
@@ -181,8 +181,7 @@ impl<'a> PayloadRing<'a> {
         }
     }
 
-    /// Writer: asks to be woken when there is room for `len` bytes, or enough of it. `None` if there is
-    /// already.
+    /// Writer: requests to be woken when there is room for `len` bytes, or enough of it. `None` if there already is.
     pub(crate) fn want_room(&self, len: usize) -> Option<RingWait<'a>> {
         let written = self.word(WRITTEN).load(Ordering::Relaxed);
         let len = len.min(WORTH_WAKING) as u32;
@@ -190,7 +189,7 @@ impl<'a> PayloadRing<'a> {
         self.want(ROOM_WANTED, mark, READ)
     }
 
-    /// Reader: asks to be woken when `len` bytes are there, or enough of them. `None` if they are already.
+    /// Reader: requests to be woken when `len` bytes are there, or enough of them. `None` if they already are.
     pub(crate) fn want_bytes(&self, len: usize) -> Option<RingWait<'a>> {
         let read = self.word(READ).load(Ordering::Relaxed);
         let mark = read.wrapping_add(len.min(WORTH_WAKING) as u32);

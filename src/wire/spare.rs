@@ -1,14 +1,14 @@
-//! Keeps a large buffer that is no longer used, for the next large payload. The system takes as long to
-//! prepare fresh memory as to copy bytes into it.
+//! Keeps a large buffer that is no longer used, for the next large payload. Preparing fresh memory takes the system as
+//! long as copying bytes into it.
 //!
-//! A worker keeps a buffer until its next call arrives, so never while a task runs. The parent keeps one
-//! for each worker. Both free it when the worker has been idle for a while.
+//! A worker keeps a buffer until its next call arrives, and so never while a task runs. The parent keeps one for each
+//! worker. Both free it when the worker has been idle for a while.
 
 use bytes::Bytes;
 
 use super::chain::Chain;
 
-/// The allocator itself keeps smaller buffers. Larger ones are too large to keep.
+/// The sizes of buffers to keep. The allocator itself keeps smaller ones; larger ones would use too much memory.
 const WORTH_KEEPING: std::ops::RangeInclusive<usize> = 1 << 20..=64 << 20;
 
 /// At most one buffer.
@@ -21,13 +21,13 @@ impl Spare {
         let largest = payload.into_pieces().max_by_key(Bytes::len);
         let fit = largest.filter(|piece| WORTH_KEEPING.contains(&piece.len()) && piece.is_unique());
         if let Some(piece) = fit {
-            self.0 = Vec::from(piece); // The only owner: no byte is copied.
+            self.0 = Vec::from(piece); // It is the only owner, so no byte is copied.
             self.0.clear();
         }
     }
 
-    /// The buffer, if it fits a payload whose largest part has `len` bytes: at least as large, and less
-    /// than twice as large. Otherwise frees it.
+    /// The buffer, if it fits a payload whose largest part has `len` bytes: at least as large, and less than twice as
+    /// large. Otherwise frees the buffer.
     pub(crate) fn take_for(&mut self, len: usize) -> Vec<u8> {
         let spare = std::mem::take(&mut self.0);
         let fits = (len..2 * len.max(1)).contains(&spare.capacity());
@@ -61,14 +61,14 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_or_what_does_not_fit_is_not_kept() {
+    fn memory_that_has_another_owner_or_does_not_fit_is_not_reused() {
         let mut spare = Spare::default();
         let large = Bytes::from(vec![1; 3 << 20]);
         spare.keep(payload(&[&large]));
         assert_eq!(
             spare.take_for(3 << 20).capacity(),
             0,
-            "it has another owner"
+            "the piece has another owner"
         );
         for (kept, wanted) in [
             (1 << 19, 1 << 19),

@@ -1,5 +1,5 @@
-//! The variables that a forked process changes in its environment before it does anything else. They travel in
-//! a file in memory: an environment may be larger than a message to a fork server.
+//! The variables that a forked process changes in its environment before it does anything else. They travel in a file
+//! in memory, because an environment may be larger than a message to a fork server.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use super::codec;
 use super::declare::message;
 use crate::sys::{self, OwnedFd};
 
-/// A text of the system, which need not be UTF-8. It is encoded as its bytes.
+/// A text of the system, which need not be UTF-8. Encoded as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SystemText(pub(crate) OsString);
 

@@ -1,4 +1,4 @@
-//! Texts of messages. A text may be as long as the user likes, but a message has a limit.
+//! Shortens the texts of messages. A text of the user may have any length, but a message has a limit.
 
 use crate::panic::{Location, PanicReport};
 

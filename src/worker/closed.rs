@@ -4,8 +4,8 @@ use std::io;
 
 use crate::sys;
 
-/// Passes on the outcome of an operation on a descriptor of this worker. If the descriptor was closed, ends this
-/// process instead: without descriptors it cannot serve, and none of them must be closed once more.
+/// Returns the outcome of an operation on a descriptor of this worker. If the descriptor was closed, ends this process
+/// instead: without descriptors the worker cannot serve, and it must not close any of them a second time.
 ///
 /// The parent then finds the outcomes of finished items in the shared page.
 pub(super) fn unless_closed<T>(outcome: io::Result<T>) -> io::Result<T> {

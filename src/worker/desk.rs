@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::log::Log;
@@ -11,6 +12,7 @@ use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
 use super::output_count::OutputCount;
 use super::stdout_flush::StdoutFlush;
+use super::stop::StopListener;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, EntryPoint, FunctionOffset};
 use crate::panic::PanicReport;
@@ -22,12 +24,13 @@ use crate::wire::outcomes::ItemFailure;
 use crate::wire::page::{Page, ProgressReport};
 use crate::wire::{Chain, Reader, codec};
 
-/// The parent, as tasks see it.
+/// The parent, as tasks use it.
 pub(super) struct Parent {
     page: Arc<Page>,
     outbox: Arc<WorkerOutbox>,
-    /// Held by the thread that writes a progress report to the page.
+    /// Locked by the thread that writes a progress report to the page.
     reporting: Mutex<()>,
+    stop: Arc<StopListener>,
 }
 
 impl Parent {
@@ -36,6 +39,7 @@ impl Parent {
             page,
             outbox,
             reporting: Mutex::new(()),
+            stop: Arc::default(),
         })
     }
 }
@@ -52,21 +56,39 @@ pub(super) struct Station {
     pub(super) stdout: StdoutFlush,
 }
 
+impl Station {
+    fn flush_stdout_after(&self, took: Option<u64>) {
+        self.stdout.flush_after(took, || self.parent.stop.threads());
+    }
+}
+
+/// What the messages before a call contain for it.
+#[derive(Default)]
+pub(super) struct Preface {
+    /// Its descriptors.
+    pub(super) beside: Vec<Descriptor>,
+    /// Its trace.
+    pub(super) traceparent: Option<Arc<str>>,
+    /// The number of its attempt, if it is not the first.
+    pub(super) attempt: Option<u32>,
+}
+
 pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
-    /// The descriptors of the next item, which owns them.
+    /// The descriptors of the next item, which takes ownership of them.
     beside: Vec<Descriptor>,
     /// The descriptors of a call with several items: each gets all of them.
     lasting: Vec<Descriptor>,
     /// The trace of the call.
     traceparent: Option<Arc<str>>,
+    attempt: u32,
     next: u32,
-    /// The next item was claimed when the previous one ended.
+    /// Whether the next item was claimed when the previous one ended.
     is_claimed: bool,
     /// When the first item started, by the monotonic clock.
     begun: Option<u64>,
-    /// For how long its items ran, in nanoseconds, once the last one has ended.
+    /// How long its items ran, in nanoseconds, once the last one has ended.
     took: Option<u64>,
     station: &'a Station,
     log: &'a mut Log,
@@ -76,11 +98,15 @@ impl<'a> CallDesk<'a> {
     pub(super) fn new(
         head: CallHead,
         input: Reader,
-        beside: Vec<Descriptor>,
-        traceparent: Option<Arc<str>>,
+        preface: Preface,
         station: &'a Station,
         log: &'a mut Log,
     ) -> Self {
+        let Preface {
+            beside,
+            traceparent,
+            attempt,
+        } = preface;
         let (beside, lasting) = match head.end - head.first {
             1 => (beside, Vec::new()),
             _ => (Vec::new(), beside),
@@ -91,6 +117,7 @@ impl<'a> CallDesk<'a> {
             beside,
             lasting,
             traceparent,
+            attempt: attempt.unwrap_or(1),
             next: head.first,
             is_claimed: false,
             begun: None,
@@ -112,7 +139,7 @@ impl<'a> CallDesk<'a> {
     fn enter(&self, is_first: bool) {
         let key = key(self.head.seq, self.next);
         if !is_first && !self.is_timed() {
-            return context::go_on(key);
+            return context::next_item(key);
         }
         let timeout = self
             .is_timed()
@@ -120,6 +147,7 @@ impl<'a> CallDesk<'a> {
         context::enter(Context {
             task_id: self.head.task_id,
             worker_id: self.station.worker_id,
+            attempt: self.attempt,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             wanted: self.station.parent.clone(),
             key,
@@ -127,8 +155,8 @@ impl<'a> CallDesk<'a> {
         });
     }
 
-    /// The parent has decided to kill this process because of the item that has just ended. If another item
-    /// started, the kill would hit that one. The outcome of the ended item may still be wanted.
+    /// Exits, because the parent is about to kill this process for the item that has just ended. If another item
+    /// started, the kill would end that one. The outcome of the ended item may still be wanted.
     #[cold]
     fn exit_after_item(&mut self) -> ! {
         let _ = self.log.flush();
@@ -169,9 +197,9 @@ impl Desk for CallDesk<'_> {
             count.begin_chunk();
         }
         if is_first && !self.beside.is_empty() {
-            // The descriptors are ours now. While the parent holds them too, it keeps the objects open. The
-            // outcomes before this are sent first: a parent believes only the call whose turn it is. If a write
-            // fails, so does the one before the worker waits.
+            // This process owns the descriptors now. As long as the parent also holds them, it keeps the objects open.
+            // Earlier outcomes are sent first, because the parent accepts only the call whose turn it is. If this write
+            // fails, so does the next one before the worker waits.
             let _ = self.log.flush();
             let _ = self
                 .station
@@ -206,7 +234,7 @@ impl Desk for CallDesk<'_> {
 }
 
 impl CallDesk<'_> {
-    /// Posts the outcome of the item, which the log has, and claims the next item.
+    /// Posts the outcome of the item, which is in the log, and claims the next item.
     fn finish_item(&mut self) -> bool {
         let item = self.next;
         self.next += 1;
@@ -217,23 +245,23 @@ impl CallDesk<'_> {
         };
         match &self.station.marks {
             Some(marks) => marks.end(),
-            // Buffered text is out before the outcome. Flushing after each item of a chunk would take as long as a
-            // short item.
-            None if !has_next || self.is_timed() => self.station.stdout.flush_after(self.took),
+            // Buffered text is written before the outcome is posted. A flush after each item of a chunk would take as
+            // long as a short item.
+            None if !has_next || self.is_timed() => self.station.flush_stdout_after(self.took),
             None => {}
         }
-        self.station.memory.look(&self.station.parent.page);
+        self.station.memory.check(&self.station.parent.page);
         if !has_next && let Some(count) = &self.station.output_count {
             count.end_call(self.took);
         }
         self.log.post(self.head.seq, item, self.took);
-        self.is_claimed = has_next && !self.is_timed() && self.slot().go_on(item);
+        self.is_claimed = has_next && !self.is_timed() && self.slot().start_next(item);
         if !self.is_claimed && !self.slot().finish(item) {
             self.exit_after_item();
         }
         if self.is_timed() {
-            // The outcome of one item lets the parent know when the next one started. If this fails, so
-            // does the write before the worker waits.
+            // The outcome of one item tells the parent when the next one started. If this write fails, so does the next
+            // one before the worker waits.
             let _ = self.log.flush();
         }
         self.claim()
@@ -244,7 +272,7 @@ impl Drop for CallDesk<'_> {
     fn drop(&mut self) {
         if self.took.is_none() && self.begun.is_some() {
             // The parent has taken back the rest of the call.
-            self.station.stdout.flush_after(None);
+            self.station.flush_stdout_after(None);
             if let Some(count) = &self.station.output_count {
                 count.end_call(None);
             }
@@ -260,11 +288,15 @@ fn key(seq: u32, item: u32) -> u64 {
 /// The parent withdraws its interest by changing the item's stage.
 impl Wanted for Parent {
     fn is_wanted(&self, key: u64) -> bool {
-        let claim = self.page.slot((key >> 32) as u32).look();
+        let claim = self.page.slot((key >> 32) as u32).read();
         let is_wanted = |claim: Claim| {
             claim.item == key as u32 && matches!(claim.stage, Stage::Running | Stage::Last)
         };
         claim.is_ok_and(is_wanted)
+    }
+
+    fn wake_if_unwanted(&self, _: u64, waker: Option<Waker>) {
+        self.stop.set(&self.page, waker);
     }
 
     fn report(&self, key: u64, done: u64, total: u64) {
@@ -276,13 +308,12 @@ impl Wanted for Parent {
         };
         let reporting = self.reporting.lock();
         let reporting = reporting.unwrap_or_else(PoisonError::into_inner);
-        // A thread of a task that has just ended may still put its report into the slot. The slot's next
-        // task waits for the lock, so its report comes later, and the parent sees which task a report is
-        // about.
+        // A thread of a task that has just ended may still put its report into the slot. The report of the slot's next
+        // task waits for the lock, so it comes later, and the parent knows which task a report is about.
         let nudge = self.is_wanted(key) && self.page.put_report(report);
         drop(reporting);
         if nudge {
-            // If this fails, so does the write before the worker waits.
+            // If this write fails, so does the next one before the worker waits.
             let _ = self
                 .outbox
                 .send(|out| message::put(out, &FromWorker::Progress(report.seq)));
@@ -316,27 +347,28 @@ pub(super) fn run_initializer(
             "the {what}'s arguments cannot be decoded: {reason}"
         ))),
         Some(Err(ItemFailure::Unencodable(reason))) => Err(Ok(reason)),
-        Some(Err(ItemFailure::Invalid)) | None => {
+        Some(Err(ItemFailure::NoRuntime(reason))) => Err(Ok(format!("the {what}: {reason}"))),
+        Some(Err(ItemFailure::Dropped | ItemFailure::Invalid)) | None => {
             Err(Ok(format!("the {what} returned no outcome")))
         }
     }
 }
 
-/// The function that the parent named.
+/// Returns the function that the parent named.
 #[expect(
     unsafe_code,
-    reason = "the parent's word counts: this process runs what it is told to"
+    reason = "the parent is trusted: it decides which functions this process runs"
 )]
 pub(super) fn find(function: FunctionOffset) -> io::Result<EntryPoint> {
     let outside = "the parent named a function that is outside the executable";
     let outside = || io::Error::new(io::ErrorKind::InvalidData, outside);
-    // SAFETY: the parent has made it by `of`. It sends a setup and calls only after it has compared the build
-    // identities of both, and a worker of another build ignores them.
+    // SAFETY: the parent created the offset by `of`. It sends a setup and calls only after it has compared the build
+    // identities of both processes, and a worker of another build ignores them.
     let entry = unsafe { function.entry() };
     entry.ok_or_else(outside)
 }
 
-/// Calls a function that is not part of a worker's calls. Its value is appended to `value`.
+/// Calls a function outside the calls of a worker, such as an initializer. Its value is appended to `value`.
 pub(super) fn call_alone(
     entry: EntryPoint,
     input: Reader,
@@ -353,7 +385,7 @@ pub(super) fn call_alone(
     (desk.answer, desk.value)
 }
 
-/// A call of one item, which cannot be revoked.
+/// A desk for one item that cannot be revoked.
 struct LoneDesk {
     input: Reader,
     beside: Vec<Descriptor>,

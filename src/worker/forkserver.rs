@@ -1,9 +1,9 @@
-//! The fork server: the process that forks workers. It has one thread, and waits for its parent's requests,
-//! for the parent's end, and for the end of processes that it has to reap.
+//! The fork server: the process that forks workers. It has one thread, and waits for its parent's requests, for the
+//! parent's end, and for the end of processes that it must reap.
 //!
-//! A worker stays a zombie until the parent asks for its exit status. Until then its id is its own, so the
-//! parent can kill it by that id. A process that runs one function is reaped unasked: its parent may never
-//! ask.
+//! A worker stays a zombie until the parent requests its exit status. Until then no other process gets its id, so the
+//! parent can kill it by that id. A process that runs one function is reaped without a request, because its parent may
+//! never send one.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -31,10 +31,10 @@ pub(super) struct ForkedProcess {
     pub(super) socket: Socket,
     /// The parent's pidfd.
     pub(super) parent: Option<OwnedFd>,
-    /// The name that it gets once its parent knows it.
+    /// The name that the process gets once its parent knows it.
     pub(super) name: Option<CString>,
-    /// Its one thread is a copy of one that has run code of the program, or a preload. So it has the same state:
-    /// of random number generators, and of a runtime.
+    /// Its one thread is a copy of a thread that has run code of the program or a preload. So it has the same state of
+    /// random number generators, and of a runtime.
     pub(super) has_run_user_code: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn serve(
         inlet,
         parent,
         watched: Vec::new(),
-        has_run_user_code: sys::generation() > 0, // Then it is a fork of the program.
+        has_run_user_code: sys::generation() > 0, // A fork server that was forked is a fork of the program.
         name: sys::name_fork_server(),
     };
     if !fork_server.get_ready()? {
@@ -81,7 +81,7 @@ struct WatchedChild {
 }
 
 impl ForkServerLoop {
-    /// Runs the preload. False if the parent closed the socket, or if the preload failed.
+    /// Runs the preload. Returns false if the parent closed the socket, or if the preload failed.
     fn get_ready(&mut self) -> io::Result<bool> {
         let Some(met) = self.inlet.meet::<Setup>()? else {
             return Ok(false);
@@ -105,7 +105,7 @@ impl ForkServerLoop {
         let answer = opened.map_or_else(FromWorker::failed, |()| FromWorker::Ready);
         message::put(&mut words, &answer);
         self.inlet.frames.set_limit(LONGEST);
-        // The parent kills this process in the end. What it has run until then is of interest.
+        // The parent ends this process by a kill, so the profile of the code up to here is written now.
         sys::write_profile();
         self.inlet.say(&mut words)?;
         Ok(is_ready)
@@ -170,9 +170,7 @@ impl ForkServerLoop {
                 Some(ToForkServer::Reap { pid }) if self.is_watched(pid) => {}
                 Some(ToForkServer::Reap { pid }) => self.reap(pid, None)?,
                 None => {
-                    return Err(invalid(
-                        "the parent asked for something that makes no sense",
-                    ));
+                    return Err(invalid("the parent sent an invalid request"));
                 }
             }
         }
@@ -199,7 +197,7 @@ impl ForkServerLoop {
             for (WatchedChild { pid, exit_pipe, .. }, _) in ended {
                 self.reap(pid, exit_pipe)?;
                 if self.is_watched(pid) {
-                    std::thread::sleep(AGAIN); // It has ended, but a tracer has not released it.
+                    std::thread::sleep(AGAIN); // The worker has ended, but a tracer has not released it.
                 }
             }
             if always[0] {
@@ -258,7 +256,7 @@ impl ForkServerLoop {
                 let pidfd = match sys::open_child(pid) {
                     Ok(pidfd) => pidfd,
                     Err(error) => {
-                        sys::end_child(pid); // No process would know it.
+                        sys::end_child(pid); // No other process knows of this child.
                         self.refuse(request, error.to_string())?;
                         return Ok(None);
                     }
@@ -294,7 +292,7 @@ impl ForkServerLoop {
         self.send(&FromForkServer::refused(request, reason))
     }
 
-    /// Sends how a process ended, now or when it does.
+    /// Sends how a process ended, now or when it ends.
     fn reap(&mut self, pid: u32, exit_pipe: Option<File>) -> io::Result<()> {
         let exit = match sys::reap_if_ended(pid) {
             Ok(None) => match sys::open_child(pid) {
@@ -307,12 +305,12 @@ impl ForkServerLoop {
                     return Ok(());
                 }
                 Err(_) => {
-                    sys::end_child(pid); // So its exit status is known, and the parent need not wait.
+                    sys::end_child(pid); // After the kill its exit status is known, and the parent need not wait.
                     sys::Exit::default()
                 }
             },
             Ok(Some(exit)) => exit,
-            Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
+            Err(_) => sys::Exit::default(), // It is no child of this process, or was reaped before.
         };
         let exited = FromForkServer::Exited {
             pid,
@@ -324,7 +322,7 @@ impl ForkServerLoop {
         };
         let mut out = Chain::new();
         message::put(&mut out, &exited);
-        // An empty pipe has room for this. If it has no reader any more, none is needed.
+        // An empty pipe has room for this. If the pipe has no reader any more, the status is not needed.
         let _ = pipe.write_all(&out.into_bytes());
         Ok(())
     }

@@ -21,14 +21,14 @@ use crate::wire::{Chain, Reader};
 /// The most bytes of a `Hello`.
 const HELLO_LIMIT: usize = 4096;
 
-/// Reads the parent's frames, and keeps every descriptor beside them.
+/// Reads the parent's frames, and keeps all descriptors that come with them.
 pub(super) struct Inlet {
     pub(super) socket: Socket,
     pub(super) frames: Frames,
     pub(super) fds: VecDeque<OwnedFd>,
-    /// The system has dropped descriptors that arrived, because this process may open no more.
+    /// Whether the system has dropped descriptors that arrived, because this process may open no more.
     is_short: bool,
-    /// The parent is the same build, so its function offsets are valid here.
+    /// Whether the parent is the same build, so that its function offsets are valid here.
     is_kin: bool,
 }
 
@@ -52,7 +52,7 @@ impl Inlet {
         Ok(Some(inlet))
     }
 
-    /// For a process in which code of the user runs.
+    /// Moves the socket out of the reach of user code, which runs in this process.
     pub(super) fn out_of_reach(self) -> Self {
         Self {
             socket: sys::out_of_reach(self.socket.into()).into(),
@@ -62,8 +62,8 @@ impl Inlet {
 
     /// Reads the setup of this process. `None` if the parent has closed the socket, or is another build.
     ///
-    /// The greeting is sent before any step that may take long, or may end this process. Otherwise it is
-    /// returned, to go with the next message, so that the parent wakes once.
+    /// Sends the greeting before any step that may take long or may end this process. Otherwise returns the greeting,
+    /// to send it with the next message, so that the parent wakes only once.
     pub(super) fn meet<T: FirstMessage>(&mut self) -> io::Result<Option<Met<T>>> {
         let Some(mut greeting) = self.greet()? else {
             return Ok(None);
@@ -82,9 +82,8 @@ impl Inlet {
         }))
     }
 
-    /// Sends the greeting, or returns it if the parent's next message has arrived with the hello. `None` if
-    /// the parent is another build: its messages have another meaning here. The greeting lets the parent
-    /// see that.
+    /// Sends the greeting, or returns it if the parent's next message has arrived with the hello. `None` if the parent
+    /// is another build: its messages have another meaning here. The parent sees that from the greeting.
     fn greet(&mut self) -> io::Result<Option<Chain>> {
         let mut greeting = Chain::new();
         BuildIdentity::own().put_greeting(&mut greeting);
@@ -123,7 +122,7 @@ impl Inlet {
     }
 }
 
-/// What a process knows after it has met its parent.
+/// What a process has received once it has met its parent.
 pub(super) struct Met<T> {
     /// Its setup.
     pub(super) setup: T,
@@ -148,7 +147,7 @@ impl Read for WithFds<'_> {
     }
 }
 
-/// A frame of the parent is invalid.
+/// The error for an invalid frame of the parent.
 pub(super) fn invalid_frame() -> io::Error {
     invalid("the parent sent an invalid frame")
 }
@@ -158,7 +157,7 @@ pub(super) fn invalid(what: &str) -> io::Error {
 }
 
 /// Receives the large parts of calls. A worker that waits here for the parent has nothing else to do. If the parent
-/// exits, the attendant ends the process, and so the wait.
+/// exits, the attendant ends this process, and the wait with it.
 #[derive(Debug)]
 pub(super) struct Dock {
     page: Arc<Page>,
@@ -176,13 +175,13 @@ impl Dock {
         }
     }
 
-    /// Parts of the next call come through the ring.
+    /// Records that parts of the next call come through the ring.
     pub(super) fn announce(&mut self, parts: Vec<PayloadPart>) {
         self.announced = Some(IncomingPayload::new(parts));
     }
 
-    /// The whole payload of a call. `rest` came in the frame. It is read even if the call is no longer
-    /// wanted, because the bytes of the next call follow.
+    /// The whole payload of a call. `rest` came in the frame. The parts are read even if the call is no longer wanted,
+    /// because the bytes of the next call follow them.
     pub(super) fn complete(&mut self, rest: Reader, log: &mut Log) -> io::Result<Reader> {
         let mut spare = log.take_spare();
         let Some(mut parts) = self.announced.take() else {
@@ -225,7 +224,7 @@ mod tests {
         parent.put_hello(&mut out);
         message::put(&mut out, &setup);
         ours.write_all(&out.into_reader().front)
-            .expect("it has room");
+            .expect("the socket has room");
         let mut inlet = Inlet::open(theirs).expect("a hello").expect("a parent");
         let met = inlet.meet::<Setup>().expect("frames");
         (sys::bytes_waiting(ours.as_fd()) > 0, met.is_some())

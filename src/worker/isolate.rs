@@ -1,5 +1,5 @@
-//! Isolates this process, in two halves. The first needs a process with one thread, because a privilege, a user and a
-//! network belong to a thread. The second comes after the initializer, which may need what is denied from then on.
+//! Isolates this process, in two halves. The first half needs a process with one thread, because privileges, a user and
+//! a network belong to a thread. The second half follows the initializer, which may need what is denied afterwards.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +14,8 @@ pub(super) struct HalfIsolated {
     confinement: Confinement,
 }
 
-/// The first half. The rules for files are made here, as the user who started this process. They count later.
+/// The first half. Opens the paths of the rules for files as the user who started this process. The rules apply from
+/// the second half on.
 pub(super) fn begin(confinement: Confinement) -> Result<HalfIsolated, String> {
     sys::check_no_other_thread().map_err(|error| {
         failed(
@@ -89,7 +90,7 @@ type AllowPath = fn(&mut AccessRules, &Path) -> io::Result<()>;
 type AllowPort = fn(&mut AccessRules, u16) -> io::Result<()>;
 
 impl HalfIsolated {
-    /// The second half, for each thread that there is.
+    /// The second half, for each existing thread.
     pub(super) fn complete(self) -> Result<(), String> {
         let parent = self.confinement.parent;
         let guarded = (!self.rules.limits_signals()).then_some(parent);
@@ -103,7 +104,7 @@ impl HalfIsolated {
 }
 
 impl Confinement {
-    /// Passes on a failure, or warns of it where a best effort is enough.
+    /// Returns a failure, or prints it as a warning if a best effort is enough.
     fn accept(
         &self,
         outcome: io::Result<()>,

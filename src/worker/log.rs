@@ -18,7 +18,7 @@ pub(super) struct Log {
     outbox: Arc<WorkerOutbox>,
     /// The most bytes that a value may have.
     limit: usize,
-    /// The call and the item of the next entry, if that entry does not name them.
+    /// The call and the item of the next entry, unless the entry names them.
     cursor: Option<(u32, u32)>,
     /// How many bytes were posted since everything was written.
     posted: usize,
@@ -89,7 +89,7 @@ impl Log {
             return self.send_large(seq, item, time);
         };
         if self.posted + MOST_HEAD + len > OUTBOX {
-            let _ = self.flush(); // If it fails, so does the write before the worker waits.
+            let _ = self.flush(); // If this fails, so does the next write before the worker waits.
         }
         if self.cursor != Some((seq, item)) || time.is_some() {
             self.put_head(seq, item, time);
@@ -115,9 +115,9 @@ impl Log {
 
     #[cold]
     fn send_large(&mut self, seq: u32, item: u32, time: Option<u64>) {
-        let _ = self.flush(); // As above.
+        let _ = self.flush(); // If this fails, so does the next write before the worker waits.
         self.put_head(seq, item, time);
-        let entry = std::mem::take(&mut self.entry); // Its memory is not kept here.
+        let entry = std::mem::take(&mut self.entry); // Does not keep its memory.
         let sent = self.outbox.send_large(&self.head, entry);
         if time.is_some() {
             self.spare.keep(sent); // No other item of the call runs before the next large payload.
@@ -129,7 +129,7 @@ impl Log {
         std::mem::take(&mut self.spare)
     }
 
-    /// An item is about to run for an unknown time. Makes the attendant write what waits.
+    /// Called when an item is about to run for an unknown time. Makes the attendant write what waits.
     pub(super) fn wake_attendant(&self) {
         if self.posted > 0 {
             self.outbox.wake_attendant();

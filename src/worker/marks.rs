@@ -32,8 +32,8 @@ impl Marks {
         self.put(Some(task));
     }
 
-    /// The task has ended. Its output is in the pipe before the mark, and the mark before the outcome is
-    /// posted. So all output is in the pipe when the caller gets the outcome.
+    /// Marks the end of the task. The task's output is in the pipe before the mark, and the mark is in the pipe before
+    /// the outcome is posted. So all output is in the pipe when the caller gets the outcome.
     pub(super) fn end(&self) {
         self.put(None);
     }

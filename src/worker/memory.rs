@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use crate::sys;
 use crate::wire::page::Page;
 
-/// The shortest time between two looks.
+/// The shortest time between two checks.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Reports to the parent when the process uses too much. Without a limit, does nothing.
 #[derive(Debug)]
 pub(super) struct MemoryWatch {
-    /// Present if there is a limit: the limit, and what says how much the process uses. It is opened once, because an
-    /// initializer or an isolation may forbid to open files.
+    /// `Some` if there is a limit: the limit, and the file that tells how much the process uses. The file is opened
+    /// once, because an initializer or an isolation may forbid opening files.
     limit: Option<(u64, Option<File>)>,
     looked: Cell<Option<Instant>>,
 }
@@ -28,9 +28,9 @@ impl MemoryWatch {
         }
     }
 
-    /// Looks, after a task has ended and before its outcome is sent.
+    /// Checks the memory, after a task has ended and before its outcome is sent.
     #[inline]
-    pub(super) fn look(&self, page: &Page) {
+    pub(super) fn check(&self, page: &Page) {
         if let Some((limit, Some(meter))) = &self.limit {
             self.compare(*limit, meter, page);
         }
@@ -54,11 +54,14 @@ mod tests {
 
     /// Runs in a process of its own: other tests allocate and free memory in this one.
     #[test]
-    fn what_this_process_holds_grows_with_what_it_takes() {
+    fn the_memory_of_this_process_grows_with_its_allocations() {
         const NAME: &str =
-            "worker::memory::tests::what_this_process_holds_grows_with_what_it_takes";
+            "worker::memory::tests::the_memory_of_this_process_grows_with_its_allocations";
         if !again::is_alone(NAME) {
-            return again::start(&std::env::current_exe().expect("it is there"), NAME);
+            return again::start(
+                &std::env::current_exe().expect("the test's executable exists"),
+                NAME,
+            );
         }
         let meter = sys::memory_meter().expect("/proc");
         let before = sys::resident_memory(&meter).expect("/proc");

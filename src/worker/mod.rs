@@ -1,10 +1,10 @@
 //! What a task can learn about itself while it runs: [`current`] returns its [`Context`].
 
 // The rest of this module runs only in child processes. Reading order: `serve` (from the first line of
-// `main` to the last frame), `inlet` (input from the parent), `desk` (one call, item by item), `log` and `outbox`
-// (outcomes to the parent), `marks` and `output_count` (whose output it is), `relay` (log events), `closed` (what ends
-// a worker without descriptors), `memory` and `limits` (how much the process uses, and may use), `isolate` (what it
-// gives up), `forkserver` (forks workers), `run_process` (runs one function).
+// `main` to the last frame), `inlet` (input from the parent), `desk` (one call, item by item), `stop` (what wakes an
+// async task), `log` and `outbox` (outcomes to the parent), `marks` and `output_count` (whose output it is), `relay`
+// (log events), `closed` (what ends a worker without descriptors), `memory` and `limits` (how much the process uses,
+// and may use), `isolate` (what it gives up), `forkserver` (forks workers), `run_process` (runs one function).
 #[cfg(feature = "process")]
 mod closed;
 #[cfg(feature = "process")]
@@ -35,6 +35,8 @@ mod run_process;
 mod serve;
 #[cfg(feature = "process")]
 mod stdout_flush;
+#[cfg(feature = "process")]
+mod stop;
 
 pub use crate::executor::context::{Context, current};
 #[cfg(feature = "process")]

@@ -1,10 +1,9 @@
 //! Sends outcomes to the parent. Each outcome goes into the shared page first, so that it is not lost if
 //! this process dies before it writes the outcome to the parent's pipe.
 //!
-//! Several outcomes are written together where that delays none. The worker writes them before it waits for
-//! input, at the latest. If an item runs for long, the attendant writes them: the thread that also watches
-//! for the parent's end. Only the thread that serves calls appends to the page, without a lock. Writing to
-//! the pipe takes a lock.
+//! Several outcomes are written together if that delays none. The worker writes them before it waits for input, at the
+//! latest. If an item runs for long, the attendant writes them: the thread that also watches for the parent's end. Only
+//! the thread that serves calls appends to the page, without a lock. Writing to the pipe takes a lock.
 
 use std::io::{self, PipeWriter, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,14 +20,14 @@ use crate::wire::ring::{PayloadRing, RingDirection};
 
 /// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
-/// After this many looks in which nothing waits, the attendant stops looking.
+/// After this many checks that find nothing to write, the attendant stops checking.
 const VAIN_LOOKS: u32 = 3;
 
 #[derive(Debug)]
 pub(super) struct WorkerOutbox {
     page: Arc<Page>,
     sender: Mutex<Sender>,
-    /// The attendant looks every `LINGER` whether something waits.
+    /// Whether the attendant checks every `LINGER` for something to write.
     attended: AtomicBool,
     bell: WakeFd,
 }
@@ -39,7 +38,7 @@ struct Sender {
     answers: PipeWriter,
     /// How much of the page's outbox was written.
     sent: usize,
-    /// The pipe's failure, kept for `check`: it ends the worker.
+    /// The pipe's failure. `check` returns it, which ends the worker.
     broken: Option<io::Error>,
 }
 
@@ -101,7 +100,7 @@ impl WorkerOutbox {
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut sender = self.lock();
         sender.flush(&self.page);
-        sender.check()?; // The parent finds in the page what it did not receive.
+        sender.check()?; // The parent reads from the page what it did not receive.
         sender.sent = 0;
         self.page.clear_outbox();
         Ok(())
@@ -140,15 +139,15 @@ impl WorkerOutbox {
         outcome
     }
 
-    /// An item is about to run for an unknown time, and something waits. Makes the attendant write it.
+    /// Called when an item is about to run for an unknown time and something waits. Makes the attendant write it.
     pub(super) fn wake_attendant(&self) {
         if !self.attended.load(Ordering::Acquire) && !self.attended.swap(true, Ordering::AcqRel) {
             self.bell.ring();
         }
     }
 
-    /// Writes what waits. Returns false if nothing waited for a while: then the bell must ring again.
-    /// Before that last look it clears `attended`, so an outcome that is posted after the look rings the bell.
+    /// Writes what waits. Returns false if nothing waited for a while: the bell must then ring again. Before that last
+    /// check this clears `attended`, so an outcome that is posted after the check rings the bell.
     fn attend(&self, vain: &mut u32) -> bool {
         let is_last = *vain == VAIN_LOOKS;
         if is_last {
@@ -194,7 +193,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Writes the part of the page's outbox that was not written. Returns whether there was any.
+    /// Writes the part of the page's outbox that has not been written. Returns whether there was any.
     fn flush(&mut self, page: &Page) -> bool {
         let posted = page.posted();
         if self.sent == posted {

@@ -1,6 +1,6 @@
-//! If the parent relays stderr, the worker records how many bytes it has written by the end of each call. So the
-//! parent knows without a system call whether something is left to read before it passes on the outcome. If the worker
-//! dies in the next call, the error has no output of this one.
+//! If the parent relays stderr, the worker records how many bytes it has written by the end of each call. So the parent
+//! knows without a system call whether something is left to read before it passes on the outcome. If the worker dies in
+//! the next call, the error does not contain output of this one.
 
 use std::cell::Cell;
 use std::io;
@@ -14,15 +14,16 @@ const SILENT: u64 = 150;
 
 pub(super) struct OutputCount {
     page: Arc<Page>,
-    /// The pipe that is stderr. It is a separate descriptor, because a task may replace its stderr. A task may
-    /// close this one too, so it has a high number.
+    /// The pipe that is stderr. It is a separate descriptor, because a task may replace its stderr. It has a high
+    /// number, so that a task does not close it by mistake.
     stderr: OwnedFd,
-    /// Something may have been written since the last record.
+    /// Whether something may have been written since the last record.
     is_due: Cell<bool>,
 }
 
 impl OutputCount {
-    /// Before the initializer, which may replace its stderr. `None` if the parent does not ask.
+    /// Opens the count, before the initializer, which may replace its stderr. `None` if the parent does not follow the
+    /// output.
     pub(super) fn open(page: &Arc<Page>) -> io::Result<Option<Self>> {
         if !page.is_output_followed() {
             return Ok(None);
@@ -34,20 +35,20 @@ impl OutputCount {
         }))
     }
 
-    /// A call of several items begins. The parent may get the outcomes of some before the call ends.
+    /// Called when a call of several items begins. The parent may get the outcomes of some items before the call ends.
     pub(super) fn begin_chunk(&self) {
         self.page.forget_output();
         self.is_due.set(true);
     }
 
-    /// A call has run for this number of nanoseconds, if that is known. Its last outcome is not posted yet.
+    /// Called when a call has run for this number of nanoseconds, if known. Its last outcome is not posted yet.
     pub(super) fn end_call(&self, nanos: Option<u64>) {
         if self.is_due.get() || nanos.is_none_or(|nanos| nanos >= SILENT) {
             self.record();
         }
     }
 
-    /// The initializer has ended. It may have written.
+    /// Called when the initializer, which may have written, has ended.
     pub(super) fn begin(&self) {
         self.record();
     }

@@ -24,8 +24,8 @@ struct EventRelay {
     most: LevelFilter,
 }
 
-/// From now on, sends events up to `level`. Does nothing if the process has a subscriber already, from an
-/// initializer or from before a fork.
+/// From now on, sends events up to `level`. Does nothing if the process already has a subscriber, from an initializer
+/// or from before a fork.
 pub(super) fn listen(level: EventLevel, outbox: &Arc<WorkerOutbox>) {
     let (most, outbox) = (LevelFilter::from_level(level.into()), outbox.clone());
     let _ = dispatcher::set_global_default(Dispatch::new(EventRelay { outbox, most }));
@@ -43,7 +43,7 @@ impl Subscriber for EventRelay {
     fn event(&self, event: &Event<'_>) {
         let call = context::current().map(|task| (task.key >> 32) as u32);
         let event = record(event);
-        // If this fails, so does the write before the worker waits.
+        // If this write fails, so does the next one before the worker waits.
         let _ = self
             .outbox
             .send(|out| message::put(out, &FromWorker::Event { call, event }));

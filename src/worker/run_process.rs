@@ -1,5 +1,5 @@
-//! A process that runs one function. It receives the function, sends `Ready`, runs it, leaves the outcome
-//! in a file in memory, and exits. From `Ready` on it has no connection with its parent.
+//! A process that runs one function. It receives the function, sends `Ready`, runs the function, leaves the outcome in
+//! a file in memory, and exits. After `Ready` it has no connection with its parent.
 
 use std::ffi::CString;
 use std::io;
@@ -40,7 +40,7 @@ pub(super) fn run(
     match prepare(&mut inlet, process_setup, parent) {
         Ok(ready) => {
             message::put(&mut words, &FromWorker::Ready);
-            // Fails if the parent has ended, so from here on the parent was alive when the pidfd was
+            // Fails if the parent has ended. So after this, it is certain that the parent was alive when the pidfd was
             // opened.
             inlet.say(&mut words)?;
             drop(inlet);
@@ -79,7 +79,7 @@ fn prepare(
     limit(&process_setup.limits)?;
     let isolating = process_setup.confinement.map(isolate::begin);
     let isolating = isolating.transpose().map_err(Ok)?;
-    sys::set_dumpable(process_setup.is_dumpable); // Another user has changed it.
+    sys::set_dumpable(process_setup.is_dumpable); // Becoming another user has reset it.
     sys::restore_signals();
     let entry = find(process_setup.function).map_err(refused)?;
     isolating

@@ -5,7 +5,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use super::desk::{CallDesk, Parent, Station, find, run_initializer};
+use super::desk::{CallDesk, Parent, Preface, Station, find, run_initializer};
 use super::forkserver;
 use super::inlet::{Dock, Inlet, Met, invalid, invalid_frame};
 use super::isolate::{self, HalfIsolated};
@@ -47,7 +47,7 @@ pub(crate) fn serve_if_child() {
         Some(role) => serve(role, socket, parent, None),
         None => Err(invalid("`CONCURRENT_FUTURES_ROLE` names no role: unset it")),
     };
-    // A panic must not lead to what the program does after `init`.
+    // After a panic, the code of the program after `init` must not run.
     let served = std::panic::catch_unwind(AssertUnwindSafe(serve));
     std::process::exit(served.map_or_else(
         |payload| {
@@ -85,7 +85,7 @@ pub(crate) fn serve_forked(
     exit_code(serve())
 }
 
-/// Serves in its role, and under this name once the parent knows this process. Returns the exit code.
+/// Serves in its role, with this name once the parent knows this process. Returns the exit code.
 fn serve(
     role: Role,
     socket: Socket,
@@ -109,7 +109,7 @@ fn exit_code(served: io::Result<i32>) -> i32 {
         // The parent has exited, so no process would read an error.
         Err(error) if sys::is_hangup(&error) => 0,
         Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-            // The allocator's words, which the parent recognizes.
+            // The parent recognizes this text of the allocator.
             eprintln!("memory allocation of a frame failed");
             std::process::abort();
         }
@@ -127,7 +127,7 @@ fn rename(name: &mut Option<CString>) {
     }
 }
 
-/// A worker that has its parent's page and pipe, its limits, and the first half of its isolation.
+/// A worker with its parent's page and pipe, its limits, and the first half of its isolation.
 struct WorkerLoop {
     inlet: Inlet,
     watched: WatchedParent,
@@ -138,7 +138,7 @@ struct WorkerLoop {
 }
 
 impl WorkerLoop {
-    /// Does what must be done while this process has one thread. `None` if it is not to serve.
+    /// Does everything that must be done while this process has only one thread. `None` if it must not serve.
     fn open(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<Self>> {
         // With a second thread, the system takes milliseconds to enlarge the table of descriptors.
         let Some(inlet) = Inlet::open(socket)? else {
@@ -161,7 +161,7 @@ impl WorkerLoop {
         let confinement = met.setup.confinement.take();
         let begun = limit(&met.setup.limits)
             .and_then(|()| confinement.map(isolate::begin).transpose().map_err(Ok));
-        sys::set_dumpable(met.setup.is_dumpable); // Another user has changed it.
+        sys::set_dumpable(met.setup.is_dumpable); // Becoming another user has reset it.
         match begun {
             Ok(isolating) => Ok(Some(Self {
                 inlet,
@@ -193,9 +193,9 @@ impl WorkerLoop {
             args,
             greeting: mut words,
         } = met;
-        let own_threads = sys::thread_count().map(|count| count + 1); // The attendant.
+        let own_threads = sys::thread_count().map(|count| count + 1); // One more: the attendant.
         if setup.initializer.is_some() {
-            rename(&mut name); // It may forbid what that takes.
+            rename(&mut name); // The initializer may forbid the system call for this.
         }
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let memory = MemoryWatch::open(&page);
@@ -227,8 +227,7 @@ impl WorkerLoop {
         let mut dock = Dock::new(page.clone(), outbox.clone());
         message::put(&mut words, &FromWorker::Ready);
         inlet.say(&mut words)?;
-        let mut beside = Vec::new();
-        let mut traceparent = None;
+        let mut preface = Preface::default();
         loop {
             if !inlet.frames.has_next() {
                 log.flush()?; // The worker is about to wait.
@@ -240,9 +239,12 @@ impl WorkerLoop {
             match ParentFrame::parse(frame).ok_or_else(invalid_frame)? {
                 ParentFrame::Message(ToWorker::Bulk(parts)) => dock.announce(parts),
                 ParentFrame::Message(ToWorker::Descriptors(count)) => {
-                    beside = inlet.take_descriptors(count)?;
+                    preface.beside = inlet.take_descriptors(count)?;
                 }
-                ParentFrame::Message(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
+                ParentFrame::Message(ToWorker::Trace(parent)) => {
+                    preface.traceparent = Some(parent.into());
+                }
+                ParentFrame::Message(ToWorker::Attempt(number)) => preface.attempt = Some(number),
                 ParentFrame::Message(ToWorker::Rest) => drop(log.take_spare()),
                 ParentFrame::Message(ToWorker::Exit) => return log.flush(),
                 ParentFrame::Message(ToWorker::Probe) => {
@@ -255,13 +257,12 @@ impl WorkerLoop {
                     function(&mut CallDesk::new(
                         head,
                         input,
-                        std::mem::take(&mut beside),
-                        traceparent.take(),
+                        std::mem::take(&mut preface),
                         &station,
                         &mut log,
                     ));
                     if head.end - head.first > 1 {
-                        log.flush()?; // The caller waits for all of its items.
+                        log.flush()?; // The caller waits for all items of the call.
                     }
                 }
             }
@@ -269,8 +270,8 @@ impl WorkerLoop {
     }
 }
 
-/// Runs the initializer, isolates this process, and starts the attendant. An isolated worker starts the attendant last:
-/// what an isolation denies, it denies to a thread and to those that the thread starts later.
+/// Runs the initializer, isolates this process, and starts the attendant. An isolated worker starts the attendant last,
+/// because a restriction of a thread also applies to the threads that it starts later.
 fn settle(
     initialize: impl FnOnce() -> Settled,
     isolating: Option<HalfIsolated>,

@@ -1,11 +1,11 @@
-//! Flushes stdout after a call. A thread that a task or an initializer started may hold the lock of stdout for good,
-//! and the worker would wait for it for good. So nothing is flushed while such threads run.
+//! Flushes stdout after a call. A thread that a task or an initializer started may hold the lock of stdout forever, and
+//! the worker would wait forever for it. So nothing is flushed while such threads run.
 
 use std::cell::Cell;
 
 use crate::sys;
 
-/// A call that took fewer nanoseconds started no thread.
+/// A call that took fewer nanoseconds cannot have started a thread.
 const QUICK: u64 = 10_000;
 
 pub(super) struct StdoutFlush {
@@ -16,7 +16,7 @@ pub(super) struct StdoutFlush {
 }
 
 impl StdoutFlush {
-    /// For a worker with `own_threads` threads before its initializer.
+    /// Creates it for a worker that had `own_threads` threads before its initializer.
     pub(super) fn new(own_threads: Option<usize>) -> Self {
         Self {
             own_threads,
@@ -24,10 +24,12 @@ impl StdoutFlush {
         }
     }
 
-    /// Writes what a call left in the buffers. The call took this number of nanoseconds, if that is known.
-    pub(super) fn flush_after(&self, took: Option<u64>) {
+    /// Writes what a call left in the buffers. The call took this number of nanoseconds, if known. `later` is the
+    /// number of threads that the worker itself has started since `own_threads` was counted.
+    pub(super) fn flush_after(&self, took: Option<u64>, later: impl FnOnce() -> usize) {
         if took.is_none_or(|took| took > QUICK) {
-            self.has_others.set(sys::thread_count() > self.own_threads);
+            let own_threads = self.own_threads.map(|count| count + later());
+            self.has_others.set(sys::thread_count() > own_threads);
         }
         if !self.has_others.get() {
             sys::flush_stdout();

@@ -6,6 +6,7 @@ pub(crate) mod process;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 /// Returns the task that runs on this thread; `None` outside a task.
@@ -33,20 +34,25 @@ pub fn current() -> Option<Context> {
 pub struct Context {
     pub(crate) task_id: u64,
     pub(crate) worker_id: u64,
+    pub(crate) attempt: u32,
     pub(crate) deadline: Option<Instant>,
     pub(crate) wanted: Arc<dyn Wanted>,
-    /// What `wanted` is asked about.
+    /// The key that `wanted` is called with.
     pub(crate) key: u64,
     pub(crate) traceparent: Option<Arc<str>>,
 }
 
 /// Tells whether the result that `key` stands for is still wanted.
 pub(crate) trait Wanted: Send + Sync {
-    /// Whether it is.
+    /// Whether the result is wanted.
     fn is_wanted(&self, key: u64) -> bool;
 
     /// Reports its progress.
     fn report(&self, key: u64, done: u64, total: u64);
+
+    /// Wakes `waker` when the result is no longer wanted, and perhaps earlier. It replaces the waker before; `None`
+    /// removes it. The caller calls `is_wanted` after this.
+    fn wake_if_unwanted(&self, _key: u64, _waker: Option<Waker>) {}
 }
 
 impl Context {
@@ -60,10 +66,31 @@ impl Context {
         self.worker_id
     }
 
-    /// Returns whether the task should end: it was cancelled, exceeded its timeout, or its pool is
-    /// about to end it. A long function should ask from time to time and return if so: on a thread,
-    /// which cannot be killed, and in a process if it has a
-    /// [grace period](crate::TaskOptions::grace_period).
+    /// Returns the number of this attempt: 1 for the first. Each run counts, after a lost worker
+    /// ([`TaskOptions::retries`](crate::TaskOptions::retries)) and by [`retry`](crate::retry()).
+    ///
+    /// ```
+    /// use concurrent_futures::{Retry, ThreadPoolExecutor, retry, worker};
+    ///
+    /// fn third_time_lucky() -> u32 {
+    ///     let attempt = worker::current().expect("a task runs").attempt();
+    ///     assert!(attempt >= 3, "not yet");
+    ///     attempt
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let attempts = retry(Retry::new(5).on_panic(), || pool.submit(third_time_lucky, ()));
+    /// assert_eq!(attempts.await?, 3);
+    /// # Ok(()) }
+    /// ```
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Returns whether the task should end: it was cancelled, exceeded its timeout, or its pool is about to end it. A
+    /// long function should check this from time to time and return if so: on a thread, which cannot be killed, and in
+    /// a process if it has a [grace period](crate::TaskOptions::grace_period).
     pub fn is_cancelled(&self) -> bool {
         !self.wanted.is_wanted(self.key)
     }
@@ -72,8 +99,8 @@ impl Context {
     /// task chooses what the numbers count. The handle's [`progress`](crate::JoinHandle::progress)
     /// yields the latest report.
     ///
-    /// Reports are cheap: in a process, one that is replaced before it is read costs two writes to
-    /// shared memory. After the task's end, and for an item of a `map`, it does nothing.
+    /// Reports are cheap: in a process, one that is replaced before it is read costs two writes to shared memory. After
+    /// the task's end, and for an item of a `map`, a report does nothing.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, worker};
@@ -122,6 +149,7 @@ impl fmt::Debug for Context {
         f.debug_struct("Context")
             .field("task_id", &self.task_id)
             .field("worker_id", &self.worker_id)
+            .field("attempt", &self.attempt)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
@@ -134,18 +162,20 @@ thread_local! {
 }
 
 /// Makes `context` the current one of this thread.
+#[inline]
 pub(crate) fn enter(context: Context) {
     KEY.set(context.key);
-    CURRENT.replace(Some(context));
+    CURRENT.with_borrow_mut(|current| *current = Some(context));
 }
 
 /// Moves the current context to the next item of its call.
 #[inline]
-pub(crate) fn go_on(key: u64) {
+pub(crate) fn next_item(key: u64) {
     KEY.set(key);
 }
 
-/// Takes the current context out: its task is over.
-pub(crate) fn leave() -> Option<Context> {
-    CURRENT.take()
+/// Removes the current context when its task is over.
+#[inline]
+pub(crate) fn leave() {
+    drop(CURRENT.take());
 }

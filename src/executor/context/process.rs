@@ -1,18 +1,20 @@
-//! What a process that this crate has started knows about itself. Its parent sends that in its setup.
+//! What a process that this crate started knows about itself. Its parent sends this in the setup.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::wire::message::ChildIdentity;
 
-/// The identity from the setup, with the id of the process that received it. A fork inherits it, but has another id.
+/// The identity from the setup, with the id of the process that received it. A fork inherits the value, but has another
+/// process id.
 static RECEIVED: Mutex<Option<(u32, Arc<ChildIdentity>)>> = Mutex::new(None);
 
-/// In a new process, before any code of the user runs.
+/// Stores the identity. Called in a new process before any user code runs.
 pub(crate) fn become_child(identity: ChildIdentity) {
     *lock() = Some((std::process::id(), Arc::new(identity)));
 }
 
-/// `None` in a process that this crate has not started: the program itself, or what the program or a task has forked.
+/// The identity of this process. `None` if this crate has not started it: it is the program itself, or a fork made by
+/// the program or by a task.
 #[cfg(feature = "multiprocessing")]
 pub(crate) fn child() -> Option<Arc<ChildIdentity>> {
     let received = lock();

@@ -5,7 +5,7 @@ use crate::executor::keyed::Keyed;
 
 /// A handle that a [`TaskGroup`](crate::TaskGroup) holds: a [`JoinHandle`], or one [with a key](JoinHandle::with).
 ///
-/// The trait is sealed: other crates use it as a bound.
+/// The trait is sealed: other crates can only use it as a bound.
 pub trait GroupMember: Future + Unpin + sealed::HasHandle {}
 
 impl<T: Send + 'static> GroupMember for JoinHandle<T> {}

@@ -1,5 +1,5 @@
-//! Tasks that belong together: they are awaited together, and end together. [`member`]: what a group holds;
-//! [`shared`]: what the end of a task does; `spawn`: how a task gets in.
+//! Tasks that belong together: they are awaited together, and end together. [`member`]: what a group holds; [`shared`]:
+//! what the end of a task does; `spawn`: how a task is added.
 
 mod member;
 mod shared;
@@ -51,7 +51,7 @@ use super::token::CallerToken;
 #[doc(alias("JoinSet", "asyncio.TaskGroup"))]
 #[must_use = "dropping a group aborts its tasks"]
 pub struct TaskGroup<H: GroupMember> {
-    /// The tasks whose outcomes were not yielded.
+    /// The tasks whose outcomes have not been yielded.
     members: FuturesUnordered<H>,
     shared: Arc<GroupShared>,
     max_in_flight: usize,
@@ -59,7 +59,8 @@ pub struct TaskGroup<H: GroupMember> {
 }
 
 impl<H: GroupMember> TaskGroup<H> {
-    /// A group without tasks. The first error will cancel the other tasks, and any number of tasks may be in flight.
+    /// Creates a group without tasks. The first error will cancel the other tasks, and any number of tasks may be in
+    /// flight.
     pub fn new() -> Self {
         Self {
             members: FuturesUnordered::new(),
@@ -69,8 +70,8 @@ impl<H: GroupMember> TaskGroup<H> {
         }
     }
 
-    /// Sets whether the first error cancels the other tasks. They are aborted as soon as the error is found, even
-    /// while no code polls the group. A task that is spawned later is cancelled before it starts. Default: true.
+    /// Sets whether the first error cancels the other tasks. They are aborted as soon as the error is found, even while
+    /// no code polls the group. A task that is spawned later is then cancelled before it starts. Default: true.
     ///
     #[cfg_attr(feature = "process", doc = "```")]
     #[cfg_attr(not(feature = "process"), doc = "```text")]
@@ -97,7 +98,7 @@ impl<H: GroupMember> TaskGroup<H> {
     }
 
     /// Limits how many tasks may be without an outcome at a time: [`ready`](Self::ready) and the `spawn` methods wait
-    /// for that. Default: no limit.
+    /// until there are fewer. Default: no limit.
     ///
     /// # Panics
     /// If `tasks` is 0.
@@ -111,8 +112,8 @@ impl<H: GroupMember> TaskGroup<H> {
         self
     }
 
-    /// Cancels all tasks of the group when `token` is cancelled, those that are added later too. It works while no
-    /// code polls the group. See [`TaskOptions::cancel_token`](crate::TaskOptions::cancel_token).
+    /// Cancels all tasks of the group when `token` is cancelled, including those that are added later. This works while
+    /// no code polls the group. See [`TaskOptions::cancel_token`](crate::TaskOptions::cancel_token).
     ///
     /// ```
     /// use concurrent_futures::{CancellationToken, TaskGroup, ThreadPoolExecutor, worker};
@@ -140,9 +141,9 @@ impl<H: GroupMember> TaskGroup<H> {
         self
     }
 
-    /// Adds a task that is submitted already. It never waits, so the task may exceed
-    /// [`max_in_flight`](Self::max_in_flight); await [`ready`](Self::ready) before you submit. This is the way for what
-    /// `spawn` cannot do, such as closures that capture:
+    /// Adds a task that was submitted already. It never waits, so the number of tasks may exceed
+    /// [`max_in_flight`](Self::max_in_flight); await [`ready`](Self::ready) before you submit. Use it for what `spawn`
+    /// cannot submit, such as closures that capture:
     ///
     /// ```
     /// use concurrent_futures::{TaskGroup, ThreadPoolExecutor};
@@ -216,17 +217,19 @@ impl<H: GroupMember> TaskGroup<H> {
         outcomes
     }
 
-    /// Cancels all tasks, as [`JoinHandle::abort`](crate::JoinHandle::abort) does, and those that are added later.
+    /// Cancels all tasks, as [`JoinHandle::abort`](crate::JoinHandle::abort) does, including those that are added
+    /// later.
     pub fn abort_all(&self) {
         self.shared.abort_all();
     }
 
-    /// Returns the error that came first, unless the group was cancelled before: the one that cancelled the others.
+    /// Returns the first error, the one that cancelled the other tasks. `None` if the group was cancelled before any
+    /// error.
     pub fn first_error(&self) -> Option<TaskError> {
         self.shared.first_error()
     }
 
-    /// Returns how many tasks were not joined.
+    /// Returns how many tasks have not been joined.
     pub fn len(&self) -> usize {
         self.members.len()
     }

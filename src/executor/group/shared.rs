@@ -1,5 +1,5 @@
-//! What the tasks of a group have in common. The end of a task is handled where its outcome is found, and not when the
-//! group is polled: so an error cancels the others at once.
+//! What the tasks of a group share. The end of a task is handled on the thread that finds its outcome, and not when the
+//! group is polled: so an error cancels the other tasks at once.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -12,17 +12,17 @@ use crate::executor::error::TaskError;
 use crate::executor::handle::AbortHandle;
 use crate::home::Home;
 
-/// What the callbacks of the tasks reach, on whatever thread an outcome is found.
+/// What the callbacks of the tasks use, on any thread that finds an outcome.
 pub(super) struct GroupShared {
     state: Mutex<GroupState>,
-    /// Notified when a task has its outcome.
+    /// Notified when a task gets its outcome.
     settled: Notify,
 }
 
 struct GroupState {
     /// The tasks without an outcome, by their numbers.
     in_flight: HashMap<u64, AbortHandle>,
-    /// Those of the executors that the tasks are of, each once.
+    /// The homes of the tasks' executors, each once.
     homes: Vec<Weak<Home>>,
     cancel_on_error: bool,
     /// The first error. Once the group is cancelled, no later one counts.
@@ -51,7 +51,7 @@ impl GroupShared {
         self.lock().cancel_on_error = cancel;
     }
 
-    /// A task enters the group. Returns whether the group is cancelled: then abort the task.
+    /// Adds a task. Returns whether the group is cancelled: then the caller aborts the task.
     pub(super) fn enter(&self, task: AbortHandle) -> bool {
         let mut state = self.lock();
         if let Some(home) = task.home() {
@@ -83,7 +83,7 @@ impl GroupShared {
             };
             let mut settled = pin!(self.settled.notified());
             poll_fn(|cx| {
-                // Each time: another runtime may poll it by now.
+                // Once for each poll: a different runtime may poll it now.
                 homes.iter().for_each(|home| home.note_caller());
                 settled.as_mut().poll(cx)
             })
@@ -95,7 +95,7 @@ impl GroupShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A task has its outcome.
+    /// Removes a task that has its outcome.
     pub(super) fn settle(&self, id: u64, error: Option<&TaskError>) {
         let mut state = self.lock();
         state.in_flight.remove(&id);
@@ -128,7 +128,7 @@ impl GroupState {
         }
     }
 
-    /// Returns the tasks to abort.
+    /// Marks the group as cancelled. Returns the tasks to abort.
     fn cancel(&mut self) -> Vec<AbortHandle> {
         self.is_cancelled = true;
         self.in_flight.values().cloned().collect()

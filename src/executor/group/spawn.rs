@@ -19,7 +19,7 @@ use crate::function::assert_stateless;
 impl<T: Data> TaskGroup<JoinHandle<T>> {
     /// Submits a call to `executor` and adds it. It waits for [`ready`](Self::ready), and for room in the executor's
     /// queue. A task that cannot be submitted is an outcome like any other: [`join_next`](Self::join_next) yields the
-    /// error. So is one that is spawned after the group was cancelled: it never runs.
+    /// error. The same holds for a task that is spawned after the group was cancelled: it never runs.
     ///
     /// `args` is as for [`ExecutorExt::submit`](crate::ExecutorExt::submit).
     ///
@@ -32,9 +32,8 @@ impl<T: Data> TaskGroup<JoinHandle<T>> {
         A: Arguments<M>,
         M: 'static,
     {
-        const { assert_stateless::<F>() };
-        let room = self.room(executor).await;
-        self.add(submit_to(executor, room, None, function, args));
+        let handle = self.submit(executor, None, function, args).await;
+        self.add(handle);
     }
 
     /// Like [`spawn`](Self::spawn), with options for this task.
@@ -53,16 +52,14 @@ impl<T: Data> TaskGroup<JoinHandle<T>> {
         A: Arguments<M>,
         M: 'static,
     {
-        const { assert_stateless::<F>() };
-        let options = Some(Arc::new(options.clone()));
-        let room = self.room(executor).await;
-        self.add(submit_to(executor, room, options, function, args));
+        let handle = self.submit(executor, Some(options), function, args).await;
+        self.add(handle);
     }
 }
 
 impl<K, T: Data> TaskGroup<Keyed<K, JoinHandle<T>>> {
-    /// Like [`spawn`](TaskGroup::spawn), with a key that comes back with the outcome. The key stays in this process: it
-    /// may have any type.
+    /// Like [`spawn`](TaskGroup::spawn), with a key that comes back with the outcome. The key stays in this process, so
+    /// it may have any type.
     ///
     /// # Cancel safety
     /// As [`spawn`](TaskGroup::spawn). The key is lost, too.
@@ -73,9 +70,8 @@ impl<K, T: Data> TaskGroup<Keyed<K, JoinHandle<T>>> {
         A: Arguments<M>,
         M: 'static,
     {
-        const { assert_stateless::<F>() };
-        let room = self.room(executor).await;
-        self.add(submit_to(executor, room, None, function, args).with(key));
+        let handle = self.submit(executor, None, function, args).await;
+        self.add(handle.with(key));
     }
 
     /// Like [`spawn_keyed`](Self::spawn_keyed), with options for this task.
@@ -95,15 +91,34 @@ impl<K, T: Data> TaskGroup<Keyed<K, JoinHandle<T>>> {
         A: Arguments<M>,
         M: 'static,
     {
-        const { assert_stateless::<F>() };
-        let options = Some(Arc::new(options.clone()));
-        let room = self.room(executor).await;
-        self.add(submit_to(executor, room, options, function, args).with(key));
+        let handle = self.submit(executor, Some(options), function, args).await;
+        self.add(handle.with(key));
     }
 }
 
 impl<H: GroupMember> TaskGroup<H> {
-    /// Waits for room in the group and in the executor's queue. An error says that the group was cancelled, or why the
+    /// Submits a call once there is room for it. Does not add its handle to the group.
+    async fn submit<E, F, A, M>(
+        &mut self,
+        executor: &E,
+        options: Option<&TaskOptions>,
+        function: F,
+        args: A,
+    ) -> JoinHandle<F::Output>
+    where
+        E: Executor + ?Sized,
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        let options = options.map(|options| Arc::new(options.clone()));
+        let room = self.room(executor).await;
+        submit_to(executor, room, options, function, args)
+    }
+
+    /// Waits for room in the group and in the executor's queue. The error says that the group was cancelled, or why the
     /// executor has no room.
     async fn room<E: Executor + ?Sized>(&mut self, executor: &E) -> Result<Room, TaskError> {
         self.ready().await;

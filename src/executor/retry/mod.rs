@@ -1,5 +1,6 @@
-//! A task that is attempted again. The caller's future drives it: it submits each attempt as a task of its own, so
-//! the executor knows nothing of it, and it sees decoded results, which an executor does not. `policy` decides.
+//! A task that is attempted again. The caller's future drives the attempts: it submits each as a task of its own. So
+//! the executor knows nothing of retries, and the future sees decoded results, which an executor does not. `policy`
+//! decides.
 
 mod policy;
 
@@ -18,8 +19,8 @@ use super::handle::JoinHandle;
 use crate::block::block_on;
 use crate::observe;
 
-/// Attempts a task until it has an outcome that `policy` and [`when`](Retrying::when) do not name, or there are no
-/// retries left.
+/// Attempts a task until its outcome is one that `policy` and [`when`](Retrying::when) do not cover, or no retries are
+/// left.
 ///
 /// `submit` is called for each attempt. It submits the task to any executor, with options if it has any, and clones
 /// what the task consumes. Nothing runs before the first poll.
@@ -46,8 +47,8 @@ use crate::observe;
 /// # Ok(()) }
 /// ```
 ///
-/// Each attempt is a task of its own, behind those that wait already. It has its own time limits, statistics and span.
-/// [`TaskOptions::retries`](crate::TaskOptions::retries) of the task apply within each attempt.
+/// Each attempt is a task of its own, queued behind those that already wait. It has its own time limits, statistics and
+/// span. [`TaskOptions::retries`](crate::TaskOptions::retries) of the task apply within each attempt.
 ///
 /// A cancelled task and a shut-down executor end the attempts, whatever the policy is.
 ///
@@ -56,7 +57,8 @@ use crate::observe;
 ///
 /// # Cancel safety
 /// Awaiting `&mut retrying` is cancel safe. Dropping it cancels the attempt that waits or runs, as
-/// [`abort_on_drop`](JoinHandle::abort_on_drop) does, and no other begins. To let it go on by itself, spawn it.
+/// [`abort_on_drop`](JoinHandle::abort_on_drop) does, and starts no other. To let the attempts go on by themselves,
+/// spawn it.
 #[doc(alias("backoff", "tenacity"))]
 pub fn retry<'a, T>(
     policy: Retry,
@@ -90,9 +92,9 @@ pub struct Retrying<'a, T> {
     began: Option<Instant>,
     /// How many attempts were submitted.
     submitted: u32,
-    /// How many attempts have failed, each with those of its executor.
+    /// How many attempts have failed, including those made by its executor.
     earlier: u32,
-    /// Whether the function began in one of these.
+    /// Whether the function began in any failed attempt.
     has_started: bool,
     phase: RetryPhase<T>,
 }
@@ -112,7 +114,8 @@ enum RetryPhase<T> {
 
 impl<'a, T> Retrying<'a, T> {
     /// Attempts the task again also if `predicate` returns true for its outcome: an error of the task's own `Result`,
-    /// or a [`TaskError`] that the policy does not cover. It is not called for a cancelled task or a shut-down executor.
+    /// or a [`TaskError`] that the policy does not cover. It is not called for a cancelled task or a shut-down
+    /// executor.
     ///
     /// ```
     /// use concurrent_futures::{Retry, ThreadPoolExecutor, retry};
@@ -139,8 +142,8 @@ impl<'a, T> Retrying<'a, T> {
         self
     }
 
-    /// Calls `callback` before each retry, with the outcome of the attempt that failed and the pause before the next:
-    /// to log what would otherwise be lost.
+    /// Calls `callback` before each retry, with the outcome of the attempt that failed and the pause before the next.
+    /// Use it to log outcomes that would otherwise be lost.
     ///
     /// # Panics
     /// A panic of `callback` reaches the caller that polls.
@@ -153,13 +156,14 @@ impl<'a, T> Retrying<'a, T> {
         self
     }
 
-    /// How many attempts have begun. After `(&mut retrying).await` it tells how many there were, for a result too.
+    /// Returns the number of attempts that have started. After `(&mut retrying).await` this counts all attempts, also if the last
+    /// one succeeded.
     pub fn attempts(&self) -> u32 {
         self.submitted
     }
 
-    /// Blocks this thread until the outcome is there, pauses included. Needs no runtime. Async code awaits the future
-    /// instead.
+    /// Blocks this thread until the outcome is there, pauses included. Needs no runtime. In async code, await the
+    /// future instead.
     ///
     /// ```
     /// use concurrent_futures::{Retry, ThreadPoolExecutor, retry};
@@ -201,7 +205,7 @@ impl<'a, T> Retrying<'a, T> {
         self.has_started |= has_started;
     }
 
-    /// The pause before the next attempt, or `None` if this outcome is the last.
+    /// The pause before the next attempt, or `None` if this outcome is final.
     fn pause_after(&mut self, outcome: &Result<T, TaskError>) -> Option<Duration> {
         let is_final = |error: &TaskError| error.is_cancelled() || error.is_shutdown();
         let is_covered = match outcome {
@@ -240,7 +244,8 @@ impl<T> Future for Retrying<'_, T> {
                     }
                     this.note_failure(&outcome);
                     if pause.is_zero() {
-                        // Not at once: a task that is always refused would keep the caller's thread in this loop.
+                        // The next attempt waits for the next poll: a task that is always refused would keep the
+                        // caller's thread in this loop.
                         this.phase = RetryPhase::Submit;
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
@@ -267,7 +272,7 @@ impl<T> fmt::Debug for Retrying<'_, T> {
     }
 }
 
-/// The keys of std's hash maps come from the system's randomness, and no two are alike.
+/// A random number: the keys of std's hash maps are random, and each `RandomState` has different ones.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

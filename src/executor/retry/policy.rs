@@ -1,4 +1,4 @@
-//! When a task is attempted again, and after which pause. Pure: the caller brings the clock and the random number.
+//! When a task is attempted again, and after which pause. Pure: the caller passes the time and the random number.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use crate::executor::error::TaskError;
 
 /// When and how often [`retry`](crate::retry()) attempts a task again.
 ///
-/// A new policy covers a lost worker, as [`TaskOptions::retries`](crate::TaskOptions::retries) does, and pauses
-/// between attempts for no time. A task that is attempted again runs more than once: use it for tasks that may.
+/// A new policy covers a lost worker, as [`TaskOptions::retries`](crate::TaskOptions::retries) does, and does not pause
+/// between attempts. The task may run more than once, so use it only for tasks for which that is safe.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,7 +48,7 @@ impl Retry {
         }
     }
 
-    /// Covers a [`timeout`](crate::TaskOptions::timeout) of the task, which counts for each attempt by itself. The
+    /// Covers a [`timeout`](crate::TaskOptions::timeout) of the task, which applies to each attempt separately. The
     /// caller gets that error at once. So a function that still runs, on a thread or in its
     /// [`grace_period`](crate::TaskOptions::grace_period), may overlap with the next attempt.
     pub const fn on_timeout(mut self) -> Self {
@@ -69,7 +69,7 @@ impl Retry {
         self
     }
 
-    /// Does not cover a lost worker. [`Retrying::when`](crate::Retrying::when) can still name some of these errors.
+    /// Does not cover a lost worker. [`Retrying::when`](crate::Retrying::when) can still cover some of these errors.
     ///
     /// ```
     /// use concurrent_futures::{Retry, ThreadPoolExecutor, retry};
@@ -88,10 +88,10 @@ impl Retry {
         self
     }
 
-    /// Pauses before each retry. The ceiling of the pause is `first` before the first retry, and doubles with each, up
-    /// to `most`. The pause is a random part of its ceiling, so that tasks that failed together do not come back
-    /// together ("full jitter" in Marc Brooker's
-    /// [Exponential Backoff And Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)).
+    /// Pauses before each retry. The ceiling of the pause is `first` before the first retry, and doubles with each
+    /// retry, up to `most`. The pause is a random part of its ceiling, so that tasks that failed together are not all
+    /// retried together ("full jitter" in Marc Brooker's [Exponential Backoff And
+    /// Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)).
     pub const fn backoff(mut self, first: Duration, most: Duration) -> Self {
         self.pauses = (first, most);
         self
@@ -104,14 +104,14 @@ impl Retry {
     }
 
     /// Begins no attempt later than `limit` after the first, and no pause that would end later: the last outcome is
-    /// returned instead. It does not end an attempt that runs. To limit all attempts together, await the whole in
+    /// returned instead. It does not end a running attempt. To limit all attempts together, await the whole in
     /// [`tokio::time::timeout`].
     pub const fn give_up_after(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Whether the policy itself names this error.
+    /// Whether the policy itself covers this error.
     pub(super) fn covers(&self, error: &TaskError) -> bool {
         (self.on_lost_worker && error.is_worker_lost())
             || (self.on_timeout && error.is_timeout())
@@ -119,8 +119,8 @@ impl Retry {
             || (self.on_busy && error.is_busy())
     }
 
-    /// The pause before the next attempt, or `None` if there is none. `attempts` have ended, `elapsed` after the first
-    /// began.
+    /// The pause before the next attempt, or `None` if there is none. `attempts` have ended, the last of them `elapsed`
+    /// after the first began.
     pub(super) fn next_pause(
         &self,
         attempts: u32,
@@ -137,7 +137,7 @@ impl Retry {
         (!is_late).then_some(pause)
     }
 
-    /// The pause before a retry, of which 0 is the first.
+    /// The pause before a retry. The first retry has number 0.
     fn pause(&self, retry: u32, random: u64) -> Duration {
         let (first, most) = self.pauses;
         let factor = 1_u128.checked_shl(retry).unwrap_or(u128::MAX);
@@ -157,7 +157,7 @@ fn part(whole: u128, random: u64) -> u128 {
     high * random + ((low * random) >> 64)
 }
 
-/// The nanoseconds of a duration, or of a part of one.
+/// Returns `nanos` as a duration.
 fn from_nanos(nanos: u128) -> Duration {
     const SECOND: u128 = 1_000_000_000;
     let seconds = u64::try_from(nanos / SECOND).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! Who gets what a living worker sends: outcomes, progress reports, events.
+//! Finds the receivers of what a living worker sends: outcomes, progress reports, events.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use super::Link;
 use super::in_flight::{InFlight, ItemStage};
-use super::lane::FinishedCall;
 use super::overrun::Overrun;
+use super::state::FinishedCall;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 use crate::executor::served::PromiseEncoded;
@@ -15,7 +15,7 @@ use crate::wire::claim::InvalidClaim;
 #[cfg(feature = "tracing")]
 use crate::{observe, wire::event::LogEvent};
 
-/// From this time on, in nanoseconds, it is worth a system call to check how long items have run: an hour.
+/// A run time, in nanoseconds, above which a system call to check it is worth its cost: an hour.
 const UNUSUAL: u64 = 3600 * 1_000_000_000;
 
 /// The receiver of some outcomes.
@@ -25,18 +25,18 @@ pub(in crate::process) struct Answered {
     pub(in crate::process) items: Range<u32>,
     /// How many workers were lost with the first of them.
     pub(in crate::process) losses: u32,
-    /// They have an answer already.
+    /// Whether their callers already have an outcome.
     pub(in crate::process) late: bool,
-    /// What is left of their call, if it is over.
+    /// The rest of their call, if the call is over.
     pub(in crate::process) finished: FinishedCall,
 }
 
 impl Link {
-    /// Finds the receiver of the outcomes of some items, for as many as are treated alike. `None` if their call
-    /// was taken back: another process has run it, or no one wants it.
+    /// Finds the receiver of the outcomes of some items, for as many of them as are treated alike. `None` if their call
+    /// was taken back: another process has run it, or its result is not wanted.
     pub(in crate::process) fn answered(&self, seq: u32, items: Range<u32>) -> Option<Answered> {
-        let mut lane = self.lock();
-        let front = lane
+        let mut state = self.lock();
+        let front = state
             .in_flight
             .front_mut()
             .filter(|front| front.seq == seq)?;
@@ -45,7 +45,7 @@ impl Link {
         let is_last = overrun.as_ref().is_some_and(Overrun::is_last);
         let mut finished = FinishedCall::default();
         if is_last || front.call.owed.remaining() == 0 {
-            finished = lane.finish_front();
+            finished = state.finish_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
         Some(Answered {
@@ -57,37 +57,38 @@ impl Link {
         })
     }
 
-    /// Items of a call have run for `nanos` nanoseconds, by the worker's word: no longer than it lives.
+    /// Records that items of a call ran for `nanos` nanoseconds, as the worker reports; at most as long as the worker
+    /// has lived.
     pub(in crate::process) fn ran(&self, seq: u32, nanos: u64) {
         let nanos = match nanos {
             0..UNUSUAL => nanos,
             _ => nanos.min(u64::try_from(self.ready_at.elapsed().as_nanos()).unwrap_or(u64::MAX)),
         };
-        let mut lane = self.lock();
-        if let Some(front) = lane.in_flight.front_mut()
+        let mut state = self.lock();
+        if let Some(front) = state.in_flight.front_mut()
             && front.seq == seq
         {
             front.elapsed = front.elapsed.saturating_add(nanos);
         }
     }
 
-    /// The single item of a call with descriptors has begun. Their objects have to end when the worker is done
-    /// with them, so the parent keeps the descriptors only if the item may be run again. Those of several items it
-    /// keeps as long as the call. An error if the item has not begun, or is not the only one: a worker sends the
-    /// outcomes of the calls before it first, so it is the front call by now.
+    /// The single item of a call with descriptors has started. The objects behind them must end when the worker is done
+    /// with them, so the parent keeps the descriptors only if the item may run again. It keeps those of several items
+    /// as long as the call. Fails if the item has not started or is not the only one. A worker sends the outcomes of
+    /// earlier calls first, so this is the front call now.
     pub(in crate::process) fn taken(&self, seq: u32) -> Result<(), InvalidClaim> {
-        let mut lane = self.lock();
-        let Some(place) = lane.in_flight.iter().position(|entry| entry.seq == seq) else {
-            return Ok(()); // It was cancelled.
+        let mut state = self.lock();
+        let Some(place) = state.in_flight.iter().position(|entry| entry.seq == seq) else {
+            return Ok(()); // The call was cancelled.
         };
-        let entry = &mut lane.in_flight[place];
+        let entry = &mut state.in_flight[place];
         let has_one_item = entry.call.owed.remaining() <= 1;
         if place > 0 || !has_one_item || self.see(entry)? == ItemStage::Waits {
             return Err(InvalidClaim);
         }
         let is_last_run = entry.call.owed.losses() >= entry.call.ticket().options().retries;
         let unneeded = is_last_run.then(|| entry.call.payload.detach());
-        drop(lane);
+        drop(state);
         drop(unneeded);
         Ok(())
     }
@@ -102,21 +103,21 @@ impl Link {
         let Some((version, report)) = self.page.take_report(seq) else {
             return;
         };
-        let mut lane = self.lock();
+        let mut state = self.lock();
         let is_meant = |entry: &&mut InFlight| {
             entry.seq == report.seq && entry.call.owed.next() == report.item
         };
-        let promise = lane.in_flight.iter_mut().find(is_meant).and_then(|entry| {
+        let promise = state.in_flight.iter_mut().find(is_meant).and_then(|entry| {
             let is_new = std::mem::replace(&mut entry.reported, version) != version;
             is_new.then(|| entry.call.owed.promise().clone())
         });
-        drop(lane);
+        drop(state);
         if let Some(promise) = promise {
             promise.report(report.item.into(), report.done, report.total);
         }
     }
 
-    /// The worker is dead: its last report may have arrived without a nudge.
+    /// Passes on the last report of a dead worker, which may have come without a nudge.
     pub(in crate::process) fn last_report(&self) {
         let front = self.lock().in_flight.front().map(|entry| entry.seq);
         if let Some(seq) = front {
@@ -126,25 +127,27 @@ impl Link {
 
     /// A worker has logged an event, in the task of a call or in none.
     #[cfg(feature = "tracing")]
-    pub(in crate::process) fn tell(&self, call: Option<u32>, event: LogEvent) {
+    pub(in crate::process) fn pass_on_event(&self, call: Option<u32>, event: LogEvent) {
         let promise = call.and_then(|seq| {
-            let lane = self.lock();
-            let entry = lane.in_flight.iter().find(|entry| entry.seq == seq);
+            let state = self.lock();
+            let entry = state.in_flight.iter().find(|entry| entry.seq == seq);
             entry.map(|entry| entry.call.owed.promise().clone())
         });
-        // Without the lock: a subscriber is foreign code.
-        observe::relay::tell(
+        // Called without the lock: a subscriber is code of another crate.
+        observe::relay::pass_on(
             event,
             promise.as_ref().map(|promise| promise.ticket().trace()),
         );
     }
 
-    /// The name of one of its tasks.
+    /// The name of the task that has this number in its output.
     pub(in crate::process) fn name_of(&self, task: u64) -> Option<TaskName> {
-        let lane = self.lock();
-        let mut tickets = lane.in_flight.iter().map(|entry| entry.call.ticket());
-        let found = tickets.find(|ticket| ticket.id() == task).map(Ticket::name);
-        let last = lane.last_cancelled.as_ref().filter(|(id, _)| *id == task);
+        let state = self.lock();
+        let mut tickets = state.in_flight.iter().map(|entry| entry.call.ticket());
+        let found = tickets
+            .find(|ticket| ticket.task_id() == task)
+            .map(Ticket::name);
+        let last = state.last_cancelled.as_ref().filter(|(id, _)| *id == task);
         found.or_else(|| last.map(|(_, name)| name.clone()))
     }
 }

@@ -5,48 +5,48 @@
 use std::time::{Duration, Instant};
 
 use super::Link;
-use super::lane::Lane;
 use super::phase::{Dismissal, Ending, PhaseStep};
+use super::state::LinkState;
 use crate::executor::encoded::EncodedCall;
 use crate::wire::claim::{InvalidClaim, Stage};
 use crate::wire::message::{self, ToWorker};
 
 impl Link {
     /// Carries out a step of the phase. Sends nothing.
-    pub(super) fn follow(lane: &mut Lane, step: PhaseStep) {
-        Self::put_exit(lane, step);
-        lane.wakes |= step != PhaseStep::Stays;
+    pub(super) fn follow(state: &mut LinkState, step: PhaseStep) {
+        Self::put_exit(state, step);
+        state.wakes |= step != PhaseStep::Stays;
     }
 
-    fn put_exit(lane: &mut Lane, step: PhaseStep) {
+    fn put_exit(state: &mut LinkState, step: PhaseStep) {
         if step == PhaseStep::AsksToExit {
-            message::put(&mut lane.messages, &ToWorker::Exit);
+            message::put(&mut state.messages, &ToWorker::Exit);
         }
     }
 
-    /// Asks the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing is
-    /// sent here and no task woken: the caller does that without the lock (`wake`), and the supervisor sends.
+    /// Asks the worker to exit if it has nothing to do. The pool decides this under its lock, so this sends nothing and
+    /// wakes no task: the caller wakes the supervisor without the lock (`wake`), and the supervisor sends the request.
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
-        let mut lane = self.lock();
-        // A worker that got work since it looked idle is dismissed when it is idle again.
-        if lane.is_idle() {
-            let step = lane.phase.dismiss(why);
-            Self::put_exit(&mut lane, step);
+        let mut state = self.lock();
+        // A worker that got a call after it looked idle is dismissed when it is idle again.
+        if state.is_idle() {
+            let step = state.phase.dismiss(why);
+            Self::put_exit(&mut state, step);
         }
     }
 
     /// Asks the worker to end, by a signal. It may still return the outcome of its running item. The calls
-    /// that it has not begun come back.
+    /// that it has not started come back.
     pub(in crate::process) fn terminate(&self) -> Vec<EncodedCall> {
         let unstarted = self.revoke_unstarted();
-        let mut lane = self.lock();
-        let step = lane.phase.terminate();
+        let mut state = self.lock();
+        let step = state.phase.terminate();
         if step == PhaseStep::Stays {
             return unstarted;
         }
-        Self::follow(&mut lane, step);
+        Self::follow(&mut state, step);
         let mut is_sound = true;
-        for entry in &mut lane.in_flight {
+        for entry in &mut state.in_flight {
             let begun = self.page.begun(entry.seq);
             let found = self.page.slot(entry.seq).stop(false);
             match found.and_then(|claim| entry.see_stopped(claim, begun)) {
@@ -56,18 +56,18 @@ impl Link {
             }
         }
         if !is_sound {
-            Self::end_for_claim(&mut lane);
+            Self::end_for_claim(&mut state);
         }
-        drop(lane);
+        drop(state);
         self.write_now();
         unstarted
     }
 
     /// Kills the worker.
     pub(in crate::process) fn end(&self, why: Ending) {
-        let mut lane = self.lock();
-        let step = lane.phase.kill(why);
-        Self::follow(&mut lane, step);
+        let mut state = self.lock();
+        let step = state.phase.kill(why);
+        Self::follow(&mut state, step);
     }
 
     /// Why the pool ends the worker, if it does.
@@ -75,42 +75,43 @@ impl Link {
         self.lock().phase.ending()
     }
 
-    /// Whether it accepts no more calls, because it has its last one or has a successor. Then its place is
-    /// free for another.
+    /// Whether the worker accepts no more calls, because it has its last one or has a successor. Its place then is free
+    /// for another worker.
     pub(in crate::process) fn is_leaving(&self) -> bool {
         self.lock().phase.has_vacated()
     }
 
-    /// It has a successor.
+    /// Records that the worker has a successor.
     pub(in crate::process) fn leave(&self) {
         self.lock().phase.vacate();
     }
 
-    /// Whether it needs a successor, for its age or its memory. True once, until the next attempt is due.
+    /// Whether the worker needs a successor because of its age or its memory. Returns true once, until the next attempt
+    /// is due.
     pub(in crate::process) fn is_due(&self) -> bool {
         let exceeds_memory_limit = self.page.exceeds_memory_limit();
-        let mut lane = self.lock();
-        lane.retirement.is_due(exceeds_memory_limit, Instant::now) && lane.phase.takes_more()
+        let mut state = self.lock();
+        state.retirement.is_due(exceeds_memory_limit, Instant::now) && state.phase.takes_more()
     }
 
-    /// Its successor could not be started. It stays, and the pool tries again.
+    /// Called when its successor could not be started. The worker stays, and the pool tries again.
     pub(in crate::process) fn retire_later(&self, pause: impl FnOnce(u32) -> Duration) {
-        let mut lane = self.lock();
-        lane.retirement.postpone(Instant::now(), pause);
-        lane.wakes = true;
+        let mut state = self.lock();
+        state.retirement.postpone(Instant::now(), pause);
+        state.wakes = true;
     }
 
-    /// It is among the pool's idle workers from now on. False if it was before.
+    /// Records that the worker is among the pool's idle workers. Returns false if it already was.
     pub(in crate::process) fn start_rest(&self) -> bool {
-        let mut lane = self.lock();
-        let starts = !std::mem::replace(&mut lane.rests, true);
+        let mut state = self.lock();
+        let starts = !std::mem::replace(&mut state.rests, true);
         if starts {
-            self.start_idle_time(&mut lane);
+            self.start_idle_time(&mut state);
         }
         starts
     }
 
-    /// It is not among the pool's idle workers any more. Returns whether it was.
+    /// Records that the worker is not among the pool's idle workers any more. Returns whether it was.
     pub(in crate::process) fn end_rest(&self) -> bool {
         std::mem::take(&mut self.lock().rests)
     }
@@ -119,18 +120,18 @@ impl Link {
         self.lock().rests
     }
 
-    /// It stays, however long it was idle.
+    /// Restarts the worker's idle time, because the pool keeps it.
     pub(in crate::process) fn rest_on(&self) {
         self.start_idle_time(&mut self.lock());
     }
 
-    fn start_idle_time(&self, lane: &mut Lane) {
+    fn start_idle_time(&self, state: &mut LinkState) {
         if let Some(limit) = self.idle_timeout {
-            lane.idle_until = Instant::now().checked_add(limit);
+            state.idle_until = Instant::now().checked_add(limit);
         }
     }
 
-    /// Whether it was idle for longer than it may.
+    /// Whether the worker was idle for longer than it may be.
     pub(in crate::process) fn has_idled(&self) -> bool {
         let end = self.lock().idle_end();
         end.is_some_and(|end| end <= Instant::now())
@@ -150,10 +151,10 @@ mod tests {
     use crate::process::link::Tenure;
     use crate::wire::page::Page;
 
-    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool, and the
-    /// wake-up of a task may be a system call.
+    /// Calls everything that a pool calls while it holds its lock. A worker that reads slowly must not hold up the
+    /// pool, and waking a task may be a system call.
     #[tokio::test]
-    async fn what_a_pool_decides_under_its_lock_sends_nothing_and_wakes_nobody() {
+    async fn decisions_under_the_pools_lock_send_nothing_and_wake_none() {
         let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
@@ -180,6 +181,6 @@ mod tests {
         let nothing = theirs.read(&mut byte).expect_err("nothing was sent");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         link.write_now();
-        assert_eq!(theirs.read(&mut byte).expect("it was sent"), 1);
+        assert_eq!(theirs.read(&mut byte).expect("a request was sent"), 1);
     }
 }

@@ -12,23 +12,23 @@ use crate::observe::RunningCount;
 use crate::sys;
 use crate::wire::claim::{Claim, InvalidClaim, Stage};
 
-/// The time for which a worker keeps all items of a call to itself.
+/// How long a worker keeps all items of a call to itself.
 const HOLD: Duration = Duration::from_millis(2);
 
-/// A call that the worker has, and has not answered completely.
+/// A call that the worker has and has not answered completely.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) seq: u32,
     pub(super) call: EncodedCall,
     /// The first item when it was sent.
     pub(super) first: u32,
-    /// The earliest possible beginning of its front item, once that is needed.
+    /// The earliest time at which its front item can have started, once that is needed.
     pub(super) began: Option<Beginning>,
     /// How far its front item is, as far as the parent has seen.
     pub(super) seen: ItemStage,
-    /// The time that its items have run so far, in nanoseconds.
+    /// How long its items have run so far, in nanoseconds.
     pub(super) elapsed: u64,
-    /// The parent has taken back the items that have not begun.
+    /// Whether the parent has taken back the items that have not started.
     pub(super) is_cut: bool,
     /// The running item that was asked to end.
     pub(super) overrun: Option<Overrun>,
@@ -37,10 +37,10 @@ pub(super) struct InFlight {
     /// When to check whether other workers can run the rest of it.
     pub(super) shares_at: Option<Instant>,
     /// It was too early to warn its item of a shutdown; the next attempt is at this instant.
-    pub(super) look_again: Option<Instant>,
+    pub(super) check_again: Option<Instant>,
     /// The version of the last progress report that was passed on.
     pub(super) reported: u64,
-    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    /// Dropping it lowers a metric, which runs code of another crate, so drop it without a lock.
     pub(super) running: RunningCount,
 }
 
@@ -58,13 +58,13 @@ impl InFlight {
             overrun: None,
             fronts_since: None,
             shares_at: None,
-            look_again: None,
+            check_again: None,
             reported: 0,
         }
     }
 
-    /// The claim of this call, if it fits what the parent knows of the call: a worker posts each outcome before it
-    /// goes on to the next item, and only the parent ends a call early.
+    /// Returns the claim of this call if it fits what the parent knows of the call: a worker posts each outcome before
+    /// it goes on to the next item, and only the parent ends a call early.
     pub(super) fn check(&self, claim: Claim) -> Result<Claim, InvalidClaim> {
         let next = self.call.owed.next();
         let fits = match claim.stage {
@@ -76,12 +76,13 @@ impl InFlight {
         (fits && is_sent).then_some(claim).ok_or(InvalidClaim)
     }
 
-    /// Takes note of the claim of this call: how far its front item is. `begun` is when the item began, by the worker's
-    /// word. The first time that the item is seen to run counts: from then on the parent's own clock decides.
+    /// Updates how far the front item is from the claim of this call. `begun` is when the item began, as the worker
+    /// reports. It counts only the first time that the item is seen to run: from then on the parent's own clock
+    /// decides.
     pub(super) fn see(&mut self, claim: Claim, begun: u64) -> Result<ItemStage, InvalidClaim> {
         let claim = self.check(claim)?;
         let seen = match claim.item.cmp(&self.call.owed.next()) {
-            Ordering::Less => ItemStage::Waits, // The item before has an outcome, and ends just now.
+            Ordering::Less => ItemStage::Waits, // The item before has an outcome, and is about to end.
             Ordering::Equal if claim.stage == Stage::Offered => ItemStage::Waits,
             Ordering::Equal if claim.is_running() => ItemStage::Runs,
             Ordering::Equal | Ordering::Greater => ItemStage::Ended,
@@ -98,23 +99,23 @@ impl InFlight {
 
     /// As `see`, for a call that the parent has just stopped. Returns the claim.
     pub(super) fn see_stopped(&mut self, claim: Claim, begun: u64) -> Result<Claim, InvalidClaim> {
-        self.is_cut |= claim.stage == Stage::Cancelled; // By the parent.
+        self.is_cut |= claim.stage == Stage::Cancelled; // The parent cancelled it.
         self.see(claim, begun)?;
         self.is_cut = true;
         Ok(claim)
     }
 
-    /// Takes out the items that have outcomes, of `items`, for as many as are treated alike. The first may have been
-    /// asked to end. `None` if none of them is awaited.
+    /// Takes those of `items` that have outcomes, for as many as are treated alike. The first one may have been asked
+    /// to end. `None` if no outcome of them is awaited.
     pub(super) fn take_answered(&mut self, items: &Range<u32>) -> Option<Taken> {
         let next = self.call.owed.next();
         let end = items.end.min(next + self.call.owed.remaining());
-        if next < items.start || end <= next {
+        if next < items.start || end <= next || self.condemned_item().is_some() {
             return None;
         }
         self.began = None;
         self.seen = ItemStage::Waits;
-        self.look_again = None;
+        self.check_again = None;
         let until = self
             .overrun
             .as_ref()
@@ -135,7 +136,7 @@ impl InFlight {
         Some(*self.shares_at.get_or_insert(now + HOLD))
     }
 
-    /// Its caller cancelled while the item ran. Returns whether that answers the item.
+    /// Its caller cancelled while the item ran. Returns whether that resolves the item.
     pub(super) fn cancel(&mut self, item: u32, ends: Option<Instant>) -> bool {
         if let Some(overrun) = self.overrun_of(item) {
             return overrun.cancel(ends);
@@ -152,6 +153,13 @@ impl InFlight {
         }
     }
 
+    /// The item that exceeded its timeout and that its worker is killed for. Nothing that the worker sends or claims
+    /// changes that any more.
+    pub(super) fn condemned_item(&self) -> Option<u32> {
+        let overrun = self.overrun.as_ref()?;
+        overrun.is_void().then_some(overrun.item)
+    }
+
     fn overrun_of(&mut self, item: u32) -> Option<&mut Overrun> {
         self.overrun.as_mut().filter(|overrun| overrun.item == item)
     }
@@ -160,8 +168,8 @@ impl InFlight {
         self.overrun.as_ref()?.ends()
     }
 
-    /// When its front item has used up its time, if it was not asked to end before and has not ended. The time begins
-    /// with the first call.
+    /// When its front item has used up its time, unless it was asked to end before or has ended. The time starts with
+    /// the first call of this.
     pub(super) fn timeout_end(&mut self) -> Option<Instant> {
         let limit = self.call.ticket().options().timeout?;
         if self.overrun.is_some() || self.seen == ItemStage::Ended {
@@ -178,14 +186,14 @@ impl InFlight {
             return None;
         }
         let first = || before(end, grace.saturating_mul(2), Instant::now());
-        Some(self.look_again.unwrap_or_else(first))
+        Some(self.check_again.unwrap_or_else(first))
     }
 }
 
-/// How far an item is, by the claim of its call. It never turns back.
+/// How far an item is, according to the claim of its call. It never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ItemStage {
-    /// It has not begun.
+    /// It has not started.
     Waits,
     Runs,
     /// It has ended, and its outcome is in transit.
@@ -195,11 +203,11 @@ pub(super) enum ItemStage {
 /// The receiver of outcomes, their items, and the first of them if it was asked to end.
 type Taken = (Arc<dyn PromiseEncoded>, Range<u32>, Option<Overrun>);
 
-/// When an item began, or could have begun at the earliest.
+/// When an item began, or the earliest time at which it can have started.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning {
     at: Instant,
-    /// The same by the system's clock, in nanoseconds, which the worker reads too.
+    /// The same time by the system's clock, in nanoseconds, which the worker reads too.
     nanos: u64,
 }
 
@@ -211,7 +219,7 @@ impl Beginning {
         }
     }
 
-    /// This beginning, or that which the worker reports if it is later. None is later than now.
+    /// This time, or the reported one if that is later, but not later than now.
     pub(super) fn or_later(self, reported: u64) -> Self {
         let nanos = reported.min(sys::monotonic_nanos()).max(self.nanos);
         Self {

@@ -1,10 +1,10 @@
-//! The parent's end of one worker. Everything that the worker still has to answer is in [`Lane::in_flight`](lane).
+//! The parent's end of one worker. Everything that the worker still has to answer is in [`LinkState::in_flight`](state).
 //!
-//! Any thread gives it calls: the one that has a call for an idle worker writes it to the socket right there.
+//! Any thread gives calls to it: the thread that has a call for an idle worker writes the call to the socket itself.
 //! One task does the rest (reading, remaining writes, timeouts, the end of the worker), in
 //! [`supervisor`](super::supervisor). Reading order:
 //!
-//! - [`lane`]: what is under the lock, and what wakes the supervisor; [`phase`]: how far the worker is on its way to
+//! - [`state`]: what is under the lock, and what wakes the supervisor; [`phase`]: how far the worker is on its way to
 //!   its end; [`tenure`]: how long it serves; [`in_flight`]: a call that it has; [`overrun`]: an item that was asked to
 //!   end;
 //! - [`send`]: how calls are sent; [`outbound`]: what is on its way; [`bulk`]: payloads that go through shared memory;
@@ -17,7 +17,6 @@ mod bulk;
 mod deadlines;
 mod fate;
 mod in_flight;
-mod lane;
 mod outbound;
 mod overrun;
 mod phase;
@@ -25,6 +24,7 @@ mod recall;
 mod remains;
 mod send;
 mod stall;
+mod state;
 mod tenure;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,10 +35,10 @@ use std::time::{Duration, Instant, SystemTime};
 pub(super) use self::answers::Answered;
 pub(super) use self::deadlines::Late;
 use self::in_flight::InFlight;
-use self::lane::{Lane, LaneGuard, SupervisorWake};
 use self::outbound::Outbound;
 pub(super) use self::phase::{Dismissal, EXIT_GRACE, Ending, Fate};
 pub(super) use self::recall::TakenBack;
+use self::state::{LinkState, LinkStateGuard, SupervisorWake};
 pub(super) use self::tenure::Tenure;
 use crate::executor::promise::Ticket;
 use crate::sys::Socket;
@@ -52,13 +52,13 @@ pub(super) struct Link {
     pub(super) started_at: SystemTime,
     ready_at: Instant,
     pub(super) page: Page,
-    /// Locked before the lane, and never under a pool's lock.
+    /// Locked before the state, and never under a pool's lock.
     outbound: Mutex<Outbound>,
-    lane: Mutex<Lane>,
+    state: Mutex<LinkState>,
     /// Wakes the supervisor's task.
     wake: SupervisorWake,
     tasks_done: AtomicU64,
-    /// It has answered something.
+    /// Whether the worker has answered something.
     proven: AtomicBool,
     idle_timeout: Option<Duration>,
 }
@@ -72,7 +72,7 @@ impl Link {
             ready_at: Instant::now(),
             page,
             outbound: Mutex::new(Outbound::new(socket)),
-            lane: Mutex::new(Lane::new(&tenure)),
+            state: Mutex::new(LinkState::new(&tenure)),
             wake: SupervisorWake::default(),
             tasks_done: AtomicU64::new(0),
             proven: AtomicBool::new(false),
@@ -80,10 +80,10 @@ impl Link {
         }
     }
 
-    fn lock(&self) -> LaneGuard<'_> {
-        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
-        LaneGuard {
-            lane: Some(lane),
+    fn lock(&self) -> LinkStateGuard<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        LinkStateGuard {
+            state: Some(state),
             wake: &self.wake,
         }
     }
@@ -106,7 +106,7 @@ impl Link {
         self.wake.poll(cx)
     }
 
-    /// Records that it has answered something. True the first time.
+    /// Records that the worker has answered something. Returns true the first time.
     pub(super) fn prove(&self) -> bool {
         !self.proven.load(Ordering::Relaxed) && !self.proven.swap(true, Ordering::Relaxed)
     }
@@ -120,16 +120,16 @@ impl Link {
         self.lock().in_flight.len().saturating_sub(1)
     }
 
-    /// The number of items that it runs: 0 or 1.
+    /// The number of items that the worker runs: 0 or 1.
     pub(super) fn running(&self) -> usize {
-        let lane = self.lock();
-        usize::from(lane.in_flight.iter().any(|entry| self.runs(entry)))
+        let state = self.lock();
+        usize::from(state.in_flight.iter().any(|entry| self.runs(entry)))
     }
 
-    /// The number of items that wait in it.
+    /// The number of items that wait in the worker.
     pub(super) fn waiting(&self) -> usize {
-        let lane = self.lock();
-        let items: usize = lane
+        let state = self.lock();
+        let items: usize = state
             .in_flight
             .iter()
             .map(|entry| match &entry.overrun {
@@ -137,18 +137,19 @@ impl Link {
                 _ => entry.call.owed.remaining() as usize,
             })
             .sum();
-        let runs = lane.in_flight.iter().any(|entry| self.runs(entry));
+        let runs = state.in_flight.iter().any(|entry| self.runs(entry));
         items.saturating_sub(usize::from(runs))
     }
 
     fn runs(&self, entry: &InFlight) -> bool {
-        let claim = self.page.slot(entry.seq).look();
+        let claim = self.page.slot(entry.seq).read();
         claim.is_ok_and(Claim::is_running)
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
-        let lane = self.lock();
-        lane.in_flight
+        let state = self.lock();
+        state
+            .in_flight
             .iter()
             .any(|entry| entry.call.ticket().id() == ticket.id() && self.runs(entry))
     }

@@ -1,6 +1,6 @@
 //! What is on its way to a worker: bytes for its socket, and pieces for its ring. It has a lock of its own, and only
-//! its holder writes. So a thread that takes the lock of the lane, as a pool does under its own lock, waits for no
-//! system call and no copy of a large payload. The order of the locks is outbound, lane.
+//! the holder of that lock writes. So a thread that takes the lock of the link's state, as a pool does under its own
+//! lock, waits for no system call and no copy of a large payload. The locks are taken in the order outbound, state.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,7 +20,7 @@ pub(super) struct Outbound {
     socket: Arc<Socket>,
     /// Bytes that the socket has not accepted yet.
     pub(super) unwritten: Chain,
-    /// Pieces that did not fit into the ring yet, of calls that were written or are about to be.
+    /// Pieces that did not yet fit into the ring. Their calls were written or are about to be.
     ring_backlog: VecDeque<Bytes>,
 }
 
@@ -42,16 +42,16 @@ impl Outbound {
         !self.ring_backlog.is_empty()
     }
 
-    /// The number of bytes that neither the socket nor the ring has accepted yet. Bytes in the ring do not count: their
-    /// number is in memory that the worker can change all the time.
+    /// The number of bytes that neither the socket nor the ring has accepted yet. Bytes in the ring do not count,
+    /// because their number is in memory that the worker can change at any time.
     pub(super) fn unsent(&self) -> usize {
         let backlog = self.ring_backlog.iter().map(Bytes::len);
         self.unwritten.len() + backlog.sum::<usize>()
     }
 
-    /// Splits off the large pieces of payloads, which go through the ring. `None` for a payload without large pieces,
-    /// and if the ring has no memory: then the whole call goes through the socket. Without a large payload, returns
-    /// nothing.
+    /// Splits off the large pieces of payloads, which go through the ring. An entry is `None` if its payload has no
+    /// large piece, or if the ring has no memory: the whole call then goes through the socket. Returns nothing if no
+    /// payload is large.
     pub(super) fn split_all<'a>(
         &self,
         payloads: impl Iterator<Item = &'a Payload> + Clone,
@@ -84,7 +84,7 @@ impl Outbound {
     /// Writes what the socket accepts, and puts a piece into the ring. A failure is not reported here: it means that
     /// the worker is dead, which the supervisor notices by itself.
     pub(super) fn write(&mut self, ring: PayloadRing<'_>) {
-        self.put(ring); // First, so that the worker finds the piece when it reads the frame that announces it.
+        self.put(ring); // First, so that the piece is there when the worker reads its frame.
         let _ = self.try_write();
     }
 
@@ -112,7 +112,7 @@ impl Outbound {
         next.is_some_and(|bytes| ring.want_room(bytes.len()).is_none())
     }
 
-    /// Drops everything: the worker is dead.
+    /// Drops everything, because the worker is dead.
     pub(super) fn clear(&mut self) {
         self.unwritten.clear();
         self.ring_backlog.clear();

@@ -1,4 +1,5 @@
-//! An item that was asked to end and still runs. It has a time limit, or none; past it, its worker is ended.
+//! An item that was asked to end and still runs. It may have a time limit; past that, its worker is ended. Without a
+//! grace period its worker is killed at once.
 
 use std::time::{Duration, Instant};
 
@@ -7,66 +8,88 @@ use super::phase::Ending;
 #[derive(Debug)]
 pub(super) struct Overrun {
     pub(super) item: u32,
-    /// The reason of the kill if it does not end in time.
+    /// Why the worker is killed if the item does not end in time.
     why: Ending,
     /// When its time is up.
     ends: Option<Instant>,
-    /// Its caller has an answer: its outcome is dropped.
-    is_answered: bool,
-    /// No item of its call begins after it.
+    outcome: OverrunOutcome,
+    /// Whether it is the last item of its call that may begin.
     is_last: bool,
 }
 
+/// What becomes of the outcome of an item that was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OverrunOutcome {
+    /// Its caller gets it.
+    Counts,
+    /// Its caller already has one.
+    IsLate,
+    /// Its caller gets the reason of the kill, after its worker's death.
+    IsVoid,
+}
+
 impl Overrun {
-    /// It has run for `limit`, and its caller gets the error.
+    /// An item that has run for `limit`. Its caller gets the error.
     pub(super) fn timed_out(item: u32, limit: Duration, ends: Option<Instant>) -> Self {
         Self {
             item,
             why: Ending::TimedOut { limit },
             ends,
-            is_answered: true,
+            outcome: OverrunOutcome::IsLate,
             is_last: false,
         }
     }
 
-    /// It is warned of a shutdown. It may go on, and its outcome counts.
+    /// An item that has run for `limit`, for which its worker is killed now. The page says so too, so the item may see
+    /// that it should end, and return before the kill.
+    pub(super) fn condemned(item: u32, limit: Duration) -> Self {
+        Self {
+            item,
+            why: Ending::TimedOut { limit },
+            ends: None,
+            outcome: OverrunOutcome::IsVoid,
+            is_last: false,
+        }
+    }
+
+    /// An item that is warned of a shutdown. It may go on, and its outcome counts.
     pub(super) fn warned(item: u32, ends: Instant) -> Self {
         Self {
             item,
             why: Ending::Shutdown,
             ends: Some(ends),
-            is_answered: false,
+            outcome: OverrunOutcome::Counts,
             is_last: false,
         }
     }
 
-    /// Its caller has cancelled.
+    /// An item whose caller has cancelled.
     pub(super) fn cancelled(item: u32, ends: Option<Instant>) -> Self {
         Self {
             item,
             why: Ending::Cancelled,
             ends,
-            is_answered: true,
+            outcome: OverrunOutcome::IsLate,
             is_last: true,
         }
     }
 
-    /// Its worker ends after it. Its outcome counts.
+    /// An item after which its worker ends. Its outcome counts.
     pub(super) fn last(item: u32) -> Self {
         Self {
             item,
             why: Ending::Terminated,
             ends: None,
-            is_answered: false,
+            outcome: OverrunOutcome::Counts,
             is_last: true,
         }
     }
 
-    /// Its caller cancels now. Returns whether that answers the item.
+    /// Records that its caller cancels now. Returns whether that resolves the item.
     pub(super) fn cancel(&mut self, ends: Option<Instant>) -> bool {
         self.is_last = true;
         self.ends = self.ends.or(ends);
-        !std::mem::replace(&mut self.is_answered, true)
+        std::mem::replace(&mut self.outcome, OverrunOutcome::IsLate) != OverrunOutcome::IsLate
     }
 
     /// Makes it the last item of its call.
@@ -74,7 +97,8 @@ impl Overrun {
         self.is_last = true;
     }
 
-    /// A shutdown ends it at `end`, or a shutdown was called off. An item without a time limit keeps none.
+    /// Sets the end to that of a shutdown, or removes it if the shutdown was called off. An item without a time limit
+    /// keeps none.
     pub(super) fn shut_down(&mut self, end: Option<Instant>) {
         self.ends = match self.ends {
             _ if self.why == Ending::Shutdown => end,
@@ -88,7 +112,7 @@ impl Overrun {
         self.ends
     }
 
-    /// Whether its time is up. True once: if it does not run any more by then, its outcome is in transit.
+    /// Whether its time is up. Returns true once: if the item does not run any more by then, its outcome is in transit.
     pub(super) fn expires(&mut self, now: Instant) -> bool {
         self.ends.take_if(|end| *end <= now).is_some()
     }
@@ -98,17 +122,22 @@ impl Overrun {
         self.why.clone()
     }
 
-    /// Whether its caller has an answer.
+    /// Whether its caller already has an outcome.
     pub(super) fn is_answered(&self) -> bool {
-        self.is_answered
+        self.outcome == OverrunOutcome::IsLate
     }
 
-    /// Whether no item of its call begins after it.
+    /// Whether its caller gets the reason of the kill, and no outcome of the worker.
+    pub(super) fn is_void(&self) -> bool {
+        self.outcome == OverrunOutcome::IsVoid
+    }
+
+    /// Whether it is the last item of its call that may begin.
     pub(super) fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// The end of the items that are settled together with `next`: this item is settled by itself.
+    /// The end of the range of items from `next` that are settled together. This item is settled alone.
     pub(super) fn settles_until(&self, next: u32) -> u32 {
         self.item.max(next + 1)
     }

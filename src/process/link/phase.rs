@@ -7,10 +7,11 @@
 //! ```
 //!
 //! A dismissed worker that does not exit in time is condemned. A worker may skip any of these phases. Each phase after
-//! `Serving` has its [`Ending`]. Once an ending kills the worker, at once or at a time, no later ending replaces it.
+//! `Serving` has an [`Ending`]. Once an ending kills the worker, at once or at a later time, no later ending replaces
+//! it.
 //!
-//! Independently of that, a worker may lose its place in the pool to another worker. If it still serves then, it is
-//! *leaving*: it gets no further calls, finishes its own, and is dismissed.
+//! Independently of its phase, a worker may lose its place in the pool to another worker. If it still serves then, it
+//! is *leaving*: it gets no further calls, finishes its own, and is dismissed.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -29,17 +30,17 @@ pub(in crate::process) enum Dismissal {
 /// Why the pool ends a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::process) enum Ending {
-    /// It was idle, and is asked to exit.
+    /// The worker was idle, and is asked to exit.
     Dismissed(Dismissal),
-    /// It ran an item for too long.
+    /// The worker ran an item for too long.
     TimedOut { limit: Duration },
-    /// It runs a call that was cancelled.
+    /// The worker runs a call that was cancelled.
     Cancelled,
-    /// It still runs at the deadline of a shutdown.
+    /// The worker still runs a call at the deadline of a shutdown.
     Shutdown,
-    /// The user of the pool ends its workers; it may still finish its item.
+    /// The user of the pool ends its workers; a worker may still finish its item.
     Terminated,
-    /// It sent something invalid.
+    /// The worker sent something invalid.
     Protocol(String),
 }
 
@@ -56,13 +57,13 @@ pub(in crate::process) const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// What the supervisor does with its worker, and when it checks the clock again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum Fate {
-    /// Serve it.
+    /// Serve the worker.
     Serve(Option<Instant>),
-    /// Send it the request to exit. Once.
+    /// Send the request to exit, once.
     Dismiss(Instant),
-    /// Ask it to end by a signal. Once.
+    /// Ask the worker to end by a signal, once.
     Terminate(Option<Instant>),
-    /// Wait until it exits: it was asked to.
+    /// Wait until the worker exits, since it was asked to.
     Wait(Option<Instant>),
     Kill,
 }
@@ -70,7 +71,7 @@ pub(in crate::process) enum Fate {
 #[derive(Debug)]
 pub(super) struct WorkerPhase {
     state: PhaseState,
-    /// Another worker has its place in the pool, or may take it. It never becomes false again.
+    /// Whether another worker has its place in the pool, or may take it. Never becomes false again.
     has_left_place: bool,
 }
 
@@ -82,7 +83,7 @@ enum PhaseState {
         /// Set when the supervisor sends the request.
         leaves_by: Option<Instant>,
     },
-    /// Without a time it may finish its item, unless that has a time limit of its own.
+    /// Without `kill_at`, the worker may finish its item, unless the item has a time limit of its own.
     Terminating {
         why: Ending,
         kill_at: Option<Instant>,
@@ -113,12 +114,12 @@ impl WorkerPhase {
         }
     }
 
-    /// Whether it still gets the calls that it was chosen for.
+    /// Whether the worker still receives the calls that were assigned to it.
     pub(super) fn is_serving(&self) -> bool {
         matches!(self.state, PhaseState::Serving)
     }
 
-    /// Whether it may be chosen for further calls.
+    /// Whether the worker may be chosen for further calls.
     pub(super) fn takes_more(&self) -> bool {
         self.is_serving() && !self.has_left_place
     }
@@ -128,12 +129,12 @@ impl WorkerPhase {
         self.has_left_place
     }
 
-    /// Leaves its place in the pool to another worker.
+    /// Leaves the place in the pool to another worker.
     pub(super) fn vacate(&mut self) {
         self.has_left_place = true;
     }
 
-    /// It is idle, and leaves.
+    /// Dismisses a worker that is idle.
     pub(super) fn dismiss(&mut self, why: Dismissal) -> PhaseStep {
         match self.state {
             PhaseState::Serving => {
@@ -147,7 +148,7 @@ impl WorkerPhase {
         }
     }
 
-    /// It ends as soon as its item has ended.
+    /// Ends the worker as soon as its item has ended.
     pub(super) fn terminate(&mut self) -> PhaseStep {
         let step = match self.state {
             PhaseState::Serving => PhaseStep::AsksToExit,
@@ -162,7 +163,7 @@ impl WorkerPhase {
         self.move_to(state, step)
     }
 
-    /// It ends by `kill_at`.
+    /// Ends the worker by `kill_at`.
     pub(super) fn terminate_by(&mut self, why: Ending, kill_at: Instant) -> PhaseStep {
         if self.will_be_killed() {
             return PhaseStep::Stays;
@@ -175,7 +176,7 @@ impl WorkerPhase {
         self.move_to(state, PhaseStep::Moves)
     }
 
-    /// It is killed, unless an earlier ending kills it anyway.
+    /// Kills the worker, unless an earlier ending kills it anyway.
     pub(super) fn condemn(&mut self, why: Ending) -> PhaseStep {
         if self.will_be_killed() {
             return PhaseStep::Stays;
@@ -183,7 +184,8 @@ impl WorkerPhase {
         self.move_to(PhaseState::Condemned(why), PhaseStep::Moves)
     }
 
-    /// It is killed now, even if it has some time left. Then the earlier reason counts.
+    /// Kills the worker now, even if it has some time left. If an earlier ending would have killed it, that one's
+    /// reason counts.
     pub(super) fn kill(&mut self, why: Ending) -> PhaseStep {
         let why = match &self.state {
             PhaseState::Condemned(_) | PhaseState::Dead(_) => return PhaseStep::Stays,
@@ -197,12 +199,12 @@ impl WorkerPhase {
         self.move_to(PhaseState::Condemned(why), PhaseStep::Moves)
     }
 
-    /// Its process has ended.
+    /// Records that its process has ended.
     pub(super) fn die(&mut self) {
         self.state = PhaseState::Dead(self.ending());
     }
 
-    /// Whether it is killed, at once or at a time.
+    /// Whether the worker is killed, at once or at a later time.
     fn will_be_killed(&self) -> bool {
         match self.state {
             PhaseState::Serving | PhaseState::Dismissed { .. } => false,
@@ -216,7 +218,7 @@ impl WorkerPhase {
         step
     }
 
-    /// Why it ends, if the pool ends it.
+    /// Why the pool ends the worker, if it does.
     pub(super) fn ending(&self) -> Option<Ending> {
         match &self.state {
             PhaseState::Serving => None,
@@ -226,7 +228,8 @@ impl WorkerPhase {
         }
     }
 
-    /// What to do with it, unless it serves. `item_ends` is the end of the time of an item that was asked to end.
+    /// What to do with a worker that no longer serves. `item_ends` is the end of the time of an item that was asked to
+    /// end.
     pub(super) fn fate(
         &mut self,
         item_ends: Option<Instant>,

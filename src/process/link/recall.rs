@@ -1,11 +1,11 @@
-//! How calls are taken back from a worker: stolen, revoked, cancelled. The claim in the page decides for each
-//! call whether it has begun; one that has not is safe to run elsewhere.
+//! Takes calls back from a worker: by theft, on revocation, or on a cancel. The claim in the page decides for each call
+//! whether it has started; one that has not can safely run elsewhere.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::in_flight::InFlight;
-use super::lane::Lane;
+use super::state::LinkState;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
@@ -13,13 +13,13 @@ use crate::observe::RunningCount;
 use crate::wire::claim::{Claim, Stage};
 use crate::wire::message::{self, ToWorker};
 
-/// The time to end for an item that was cancelled together with others of its call.
+/// The grace period of an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
 
 /// A call that was taken back from its worker.
 pub(in crate::process) struct TakenBack {
     pub(in crate::process) call: EncodedCall,
-    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    /// Dropping it lowers a metric, which runs code of another crate, so drop it without a lock.
     pub(in crate::process) running: RunningCount,
 }
 
@@ -36,30 +36,30 @@ impl From<InFlight> for TakenBack {
 #[derive(Default)]
 pub(in crate::process) struct Cancelled {
     pub(in crate::process) unstarted: usize,
-    /// Asked to end.
+    /// Items that were asked to end.
     pub(in crate::process) overrun: usize,
-    /// Whether any of them has begun.
+    /// Whether any of them has started.
     pub(in crate::process) begun: bool,
     /// Calls of other tickets, which the same token cancels.
     pub(in crate::process) revoked: Vec<TakenBack>,
 }
 
 impl Link {
-    /// Takes back up to half of the calls that it has not begun, the last first, for an idle worker.
+    /// Takes back up to half of the calls that the worker has not started, the last first, for an idle worker.
     pub(in crate::process) fn steal(&self, most: usize) -> Vec<TakenBack> {
-        let mut lane = self.lock();
+        let mut state = self.lock();
         let mut stolen = Vec::new();
         // The first call runs or is about to.
-        let share = most.min(lane.in_flight.len().saturating_sub(1).div_ceil(2));
+        let share = most.min(state.in_flight.len().saturating_sub(1).div_ceil(2));
         while stolen.len() < share {
-            let Some(last) = lane.in_flight.back() else {
+            let Some(last) = state.in_flight.back() else {
                 break;
             };
             if !self.page.slot(last.seq).withdraw() {
                 break;
             }
-            lane.count_taken_back();
-            stolen.extend(lane.in_flight.pop_back().map(TakenBack::from));
+            state.count_taken_back();
+            stolen.extend(state.in_flight.pop_back().map(TakenBack::from));
         }
         stolen.reverse();
         stolen
@@ -68,15 +68,15 @@ impl Link {
     /// Takes back the items after the running one, of the front call.
     pub(in crate::process) fn cut(&self) -> Option<EncodedCall> {
         let _over; // Dropped after the lock.
-        let mut lane = self.lock();
-        let front = lane.in_flight.front_mut()?;
+        let mut state = self.lock();
+        let front = state.in_flight.front_mut()?;
         let slot = self.page.slot(front.seq);
         let has_begun = |claim: Claim| claim.stage != Stage::Offered;
-        if front.overrun.is_some() || !slot.look().is_ok_and(has_begun) {
+        if front.overrun.is_some() || !slot.read().is_ok_and(has_begun) {
             return None;
         }
         let Ok(found) = slot.cut().and_then(|claim| front.check(claim)) else {
-            Self::end_for_claim(&mut lane);
+            Self::end_for_claim(&mut state);
             return None;
         };
         if !matches!(found.stage, Stage::Running | Stage::Overdue | Stage::Done) {
@@ -88,15 +88,15 @@ impl Link {
             front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
         if front.call.owed.remaining() == 0 {
-            // The outcome of its last item was read.
-            _over = lane.in_flight.pop_front();
+            // The outcome of its last item was already read.
+            _over = state.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
-        lane.wakes = true;
+        state.wakes = true;
         Some(rest).filter(|rest| rest.owed.remaining() > 0)
     }
 
-    /// Takes back all calls that it has not begun.
+    /// Takes back all calls that the worker has not started.
     pub(in crate::process) fn revoke_unstarted(&self) -> Vec<EncodedCall> {
         self.revoke_and_wake(|_| true)
     }
@@ -113,63 +113,64 @@ impl Link {
 
     fn revoke_from(
         &self,
-        lane: &mut Lane,
+        state: &mut LinkState,
         wanted: impl Fn(&EncodedCall) -> bool,
     ) -> Vec<TakenBack> {
         let mut revoked = Vec::new();
-        for entry in std::mem::take(&mut lane.in_flight) {
+        for entry in std::mem::take(&mut state.in_flight) {
             if wanted(&entry.call) && self.page.slot(entry.seq).withdraw() {
-                lane.count_taken_back();
+                state.count_taken_back();
                 revoked.push(entry.into());
             } else {
-                lane.in_flight.push_back(entry);
+                state.in_flight.push_back(entry);
             }
         }
         revoked
     }
 
-    /// Takes back the calls that it has not begun and that are less urgent than `priority`. Called under the
+    /// Takes back the calls that the worker has not started and that are less urgent than `priority`. Called under the
     /// pool's lock; the caller wakes the supervisor without it.
     pub(in crate::process) fn recall(&self, priority: i32) -> Vec<TakenBack> {
         self.revoke_if(|call| call.ticket().options().priority < priority)
     }
 
-    /// Takes back the calls of `ticket` that it has not begun.
+    /// Takes back the calls of `ticket` that the worker has not started.
     pub(in crate::process) fn take_back(&self, ticket: &Ticket) -> Vec<EncodedCall> {
         self.revoke_and_wake(|call| call.ticket().id() == ticket.id())
     }
 
-    /// The caller of `ticket` has cancelled. Items that have not begun never will, and a worker that runs one
-    /// is killed if it does not end within its grace period.
+    /// Cancels the calls of `ticket`, as its caller requests. Items that have not started never will. A worker that runs
+    /// one is killed if the item does not end within its grace period.
     ///
-    /// If a token cancels, other calls of the token are taken back first: the worker must not begin one when it is free.
+    /// If a token cancels, other calls of the token are taken back first: the worker must not begin one of them when it
+    /// becomes free.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
         let mut over = Vec::new(); // Dropped after the lock.
         let mut guard = self.lock();
-        let lane = &mut *guard;
+        let state = &mut *guard;
         let mut met = Cancelled::default();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
-        if !lane.in_flight.iter().any(is_meant) {
+        if !state.in_flight.iter().any(is_meant) {
             return met;
         }
         if ticket.has_token() {
-            met.revoked = self.revoke_from(lane, |call| {
+            met.revoked = self.revoke_from(state, |call| {
                 call.ticket().id() != ticket.id() && call.owed.promise().is_revoked()
             });
         }
-        let entries = std::mem::take(&mut lane.in_flight);
+        let entries = std::mem::take(&mut state.in_flight);
         for (place, mut entry) in entries.into_iter().enumerate() {
-            if is_meant(&entry) && self.cancel_call(lane, &mut entry, &mut met) {
+            if is_meant(&entry) && self.cancel_call(state, &mut entry, &mut met) {
                 if place == 0 {
-                    Self::probe(lane);
+                    Self::probe(state);
                 }
                 over.push(entry);
             } else {
-                lane.in_flight.push_back(entry);
+                state.in_flight.push_back(entry);
             }
         }
-        lane.wakes = true;
-        let has_messages = !lane.messages.is_empty();
+        state.wakes = true;
+        let has_messages = !state.messages.is_empty();
         drop(guard);
         if has_messages {
             self.write_now();
@@ -177,8 +178,13 @@ impl Link {
         met
     }
 
-    /// Cancels one call. Returns whether the worker answers no further item of it.
-    fn cancel_call(&self, lane: &mut Lane, entry: &mut InFlight, met: &mut Cancelled) -> bool {
+    /// Cancels one call. Returns whether the worker will send no further outcome of it.
+    fn cancel_call(
+        &self,
+        state: &mut LinkState,
+        entry: &mut InFlight,
+        met: &mut Cancelled,
+    ) -> bool {
         let mut grace = entry.call.ticket().options().grace_period;
         if entry.call.owed.remaining() > 1 {
             // Items that travel together are quick, and replacing a worker takes longer.
@@ -188,27 +194,28 @@ impl Link {
         let stopped = self.page.slot(entry.seq).stop(grace.is_zero());
         let Ok(found) = stopped.and_then(|claim| entry.see_stopped(claim, begun)) else {
             met.begun = true; // As far as the parent can tell.
-            Self::end_for_claim(lane);
+            Self::end_for_claim(state);
             return false;
         };
         let owed = &entry.call.owed;
         met.begun |= found.stage != Stage::Offered || owed.has_begun();
         match found.stage {
             Stage::Condemned => {
-                let step = lane.phase.condemn(Ending::Cancelled);
-                Self::follow(lane, step);
+                let step = state.phase.condemn(Ending::Cancelled);
+                Self::follow(state, step);
                 return false;
             }
             Stage::Cancelled if found.item >= owed.next() => {
-                let ends = lane.end_of_grace(grace, Instant::now());
+                self.page.announce_stop();
+                let ends = state.end_of_grace(grace, Instant::now());
                 met.overrun += usize::from(entry.cancel(found.item, ends));
                 return false;
             }
-            Stage::Offered => lane.count_taken_back(),
-            // An item whose outcome was read has ended, although its worker has not marked that in the page yet.
-            // Then nothing more follows for this call.
+            Stage::Offered => state.count_taken_back(),
+            // An item whose outcome was read has ended, even if its worker has not yet marked that in the page. No
+            // further outcome of this call follows.
             Stage::Done | Stage::Cancelled => {
-                lane.last_cancelled = Some((owed.ticket().id(), owed.ticket().name()));
+                state.last_cancelled = Some((owed.ticket().task_id(), owed.ticket().name()));
             }
             _ => {}
         }
@@ -216,19 +223,19 @@ impl Link {
         true
     }
 
-    /// Sends a probe: by its own word, the worker does not run the call that was cancelled. Without an answer it
-    /// counts as stalled.
-    fn probe(lane: &mut Lane) {
-        if lane.phase.is_serving() && !std::mem::replace(&mut lane.is_probed, true) {
-            message::put(&mut lane.messages, &ToWorker::Probe);
+    /// Sends a probe, because the page says that the worker does not run the cancelled call. Without an answer the
+    /// worker counts as stalled.
+    fn probe(state: &mut LinkState) {
+        if state.phase.is_serving() && !std::mem::replace(&mut state.is_probed, true) {
+            message::put(&mut state.messages, &ToWorker::Probe);
         }
     }
 
-    /// Kills a worker for a claim that makes no sense.
-    pub(super) fn end_for_claim(lane: &mut Lane) {
+    /// Kills the worker because a claim of it is invalid.
+    pub(super) fn end_for_claim(state: &mut LinkState) {
         let why = Ending::Protocol("writing an invalid claim".to_owned());
-        let step = lane.phase.kill(why);
-        Self::follow(lane, step);
+        let step = state.phase.kill(why);
+        Self::follow(state, step);
     }
 }
 
@@ -248,7 +255,7 @@ mod tests {
     use crate::wire::page::Page;
     use crate::wire::{Chain, FunctionOffset};
 
-    /// A promise that no one awaits.
+    /// A promise whose outcome is not awaited.
     struct Unheard(Ticket);
 
     impl Wanted for Unheard {
@@ -300,11 +307,14 @@ mod tests {
         assert!(link.answered(0, 0..1).is_some());
         assert!(promise.ticket().close());
         link.cancel(promise.ticket());
-        assert!(!link.is_idle(), "it has to give a sign of life first");
+        assert!(!link.is_idle(), "the worker must answer the probe first");
         link.is_alive();
         assert!(link.is_idle());
-        assert!(worker.slot(0).finish(0), "it goes on");
-        assert!(!worker.claim(0, 1, 0), "with something else");
+        assert!(worker.slot(0).finish(0), "the worker goes on");
+        assert!(
+            !worker.claim(0, 1, 0),
+            "the worker cannot claim the cancelled call"
+        );
     }
 }
 

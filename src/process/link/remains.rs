@@ -1,5 +1,5 @@
-//! What becomes of the calls that a dead worker did not answer. Items that have begun fail or run again, and the
-//! rest runs elsewhere.
+//! Settles the calls that a dead worker did not answer. Items that have started fail or run again, and the rest runs
+//! elsewhere.
 
 use std::sync::atomic::Ordering;
 
@@ -15,11 +15,11 @@ const MOST_STRIKES: u8 = 3;
 
 /// What a dead worker leaves behind.
 pub(in crate::process) struct Remains {
-    /// Calls, or rests of calls, that it did not start, and items to run again.
+    /// Calls, or parts of calls, that the worker did not start, and items to run again.
     pub(in crate::process) unstarted: Vec<EncodedCall>,
-    /// The number of items that died with it.
+    /// The number of items that were lost with the worker.
     pub(in crate::process) lost: usize,
-    /// It ended without having begun anything.
+    /// Whether the worker ended without having started anything.
     pub(in crate::process) was_useless: bool,
 }
 
@@ -28,9 +28,9 @@ impl Link {
     /// failure of its running item.
     pub(in crate::process) fn settle_death(&self, loss: &Cause) -> Remains {
         let in_flight = {
-            let mut lane = self.lock();
-            lane.phase.die();
-            std::mem::take(&mut lane.in_flight)
+            let mut state = self.lock();
+            state.phase.die();
+            std::mem::take(&mut state.in_flight)
         };
         let mut remains = Remains {
             unstarted: Vec::new(),
@@ -39,9 +39,9 @@ impl Link {
         };
         for (place, mut entry) in in_flight.into_iter().enumerate() {
             if place == 0 {
-                let claim = self.page.slot(entry.seq).look();
+                let claim = self.page.slot(entry.seq).read();
                 remains.settle_front(&mut entry, claim, loss);
-            } // A worker begins a call when it has answered those before it, so it has not begun this one.
+            } // A worker answers earlier calls before it begins one, so it has not started this one.
             remains.keep_unstarted(entry.call, loss);
         }
         remains
@@ -49,7 +49,7 @@ impl Link {
 }
 
 impl Remains {
-    /// Settles the items of the first call that have begun. Without a valid claim, the next item may have.
+    /// Settles the items of the first call that have started. Without a valid claim, the next item counts as started.
     fn settle_front(
         &mut self,
         entry: &mut InFlight,
@@ -62,6 +62,7 @@ impl Remains {
             Ok(claim) => claim.item + 1,
             Err(InvalidClaim) => entry.call.owed.next() + 1,
         };
+        let begun = begun.max(entry.condemned_item().map_or(0, |item| item + 1));
         let was_next = claim.is_ok_and(|claim| claim.stage == Stage::Offered);
         self.was_useless &= begun == entry.first;
         self.settle_begun(entry, begun, loss);
@@ -70,7 +71,7 @@ impl Remains {
         }
     }
 
-    /// Fails the items before `end`, which have begun, or keeps them to run again.
+    /// Fails the items before `end`, which have started, or keeps them to run again.
     fn settle_begun(&mut self, entry: &mut InFlight, end: u32, loss: &Cause) {
         let answered = entry.overrun.take().filter(Overrun::is_answered);
         let answered = answered.map(|overrun| overrun.item);
@@ -99,8 +100,8 @@ impl Remains {
         }
     }
 
-    /// Keeps the items that have not begun, if their caller wants them. A call under which several workers died is
-    /// blamed for that.
+    /// Keeps the items that have not started, if their caller wants them. A call is blamed if several workers died while
+    /// it was next.
     fn keep_unstarted(&mut self, call: EncodedCall, loss: &Cause) {
         if call.strikes == MOST_STRIKES {
             self.lost += call.owed.fail_rest(loss);

@@ -1,12 +1,12 @@
-//! How calls are sent. A worker that reads slowly delays no one: bytes that its socket does not accept at once
+//! How calls are sent. A worker that reads slowly delays no other caller: bytes that its socket does not accept at once
 //! stay in [`Outbound`], and the supervisor's task writes them later.
 
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::in_flight::InFlight;
-use super::lane::Lane;
 use super::outbound::Outbound;
+use super::state::LinkState;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
@@ -20,18 +20,19 @@ use crate::wire::text;
 
 /// The amount of work that is sent ahead to hide the latency of a round trip.
 const AHEAD: Duration = Duration::from_millis(1);
-/// The maximal number of calls that are sent ahead, however short they are.
+/// The most calls that are sent ahead, however short they are.
 const MOST_AHEAD: u64 = SLOTS as u64 / 2;
 
 impl Link {
     /// Reserves the worker for a call, so that it does not look idle until the call is sent.
     pub(in crate::process) fn reserve(&self) {
-        let mut lane = self.lock();
-        lane.reserved += 1;
-        lane.rests = false;
+        let mut state = self.lock();
+        state.reserved += 1;
+        state.rests = false;
     }
 
-    /// Sends the reserved call. A worker that ends returns it. Otherwise returns how many items a token has cancelled.
+    /// Sends the reserved call. If the worker is ending, returns the call instead. Otherwise returns how many items a
+    /// token has cancelled.
     pub(in crate::process) fn give_reserved(
         &self,
         call: EncodedCall,
@@ -39,7 +40,8 @@ impl Link {
         self.give_to(1, vec![call])
     }
 
-    /// Sends calls, in order. A worker that ends returns them. Otherwise returns how many items a token has cancelled.
+    /// Sends calls, in order. If the worker is ending, returns the calls instead. Otherwise returns how many items a
+    /// token has cancelled.
     pub(in crate::process) fn give(
         &self,
         calls: Vec<EncodedCall>,
@@ -48,31 +50,31 @@ impl Link {
     }
 
     fn give_to(&self, reserved: usize, calls: Vec<EncodedCall>) -> Result<usize, Vec<EncodedCall>> {
-        // Before the lock, and dropped after it: a recorder of metrics is code of another crate.
+        // Taken before the lock and dropped after it: a recorder of metrics is code of another crate.
         let running: Vec<_> = calls.iter().map(|call| call.ticket().running()).collect();
         let ring = self.ring_to_worker();
         let mut out = self.outbound();
         let payloads = calls.iter().map(|call| &call.payload);
         let mut splits = out.split_all(payloads, ring).into_iter();
-        let mut lane = self.lock();
-        lane.reserved -= reserved; // Under one lock with the rest: in between, it would look idle.
-        if !lane.phase.is_serving() {
+        let mut state = self.lock();
+        state.reserved -= reserved; // In the same critical section: otherwise the worker would look idle in between.
+        if !state.phase.is_serving() {
             return Err(calls);
         }
         let mut unsent = Vec::new();
         for (call, running) in calls.into_iter().zip(running) {
             let split = splits.next().flatten();
-            // A cancel, or the end of the queue timeout, that happened while the call was between backlog and
-            // link found it in neither. But it left its mark before it looked.
+            // A cancel, or the end of the queue timeout, may have searched while the call was between backlog and link,
+            // and found it in neither. But it marks the call before it searches.
             if call.has_expired() || !call.owed.promise().may_start() {
                 unsent.push((call, running));
             } else {
-                self.send(&mut out, &mut lane, (call, running), split);
+                self.send(&mut out, &mut state, (call, running), split);
             }
         }
         // The worker is idle since no new call is wanted.
-        lane.wakes |= lane.in_flight.is_empty();
-        drop(lane);
+        state.wakes |= state.in_flight.is_empty();
+        drop(state);
         out.write(ring);
         let is_left = !out.is_empty();
         drop(out);
@@ -95,20 +97,20 @@ impl Link {
     fn send(
         &self,
         out: &mut Outbound,
-        lane: &mut Lane,
+        state: &mut LinkState,
         (call, running): (EncodedCall, RunningCount),
         split: Option<Split>,
     ) {
-        let seq = lane.next_seq;
-        lane.next_seq = seq.wrapping_add(1);
-        lane.count_sent();
+        let seq = state.next_seq;
+        state.next_seq = seq.wrapping_add(1);
+        state.count_sent();
         let timeout = call.ticket().options().timeout;
         let head = CallHead {
             seq,
             base: call.base,
             first: call.owed.next(),
             end: call.owed.next() + call.owed.remaining(),
-            task_id: call.ticket().id(),
+            task_id: call.ticket().task_id(),
             timeout: timeout.map_or(0, |limit| {
                 u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
             }),
@@ -119,54 +121,58 @@ impl Link {
             let traceparent = text::short(traceparent.as_ref().to_owned());
             message::put(&mut out.unwritten, &ToWorker::Trace(traceparent));
         }
+        let attempt = call.ticket().attempt(call.owed.losses());
+        if attempt > 1 {
+            message::put(&mut out.unwritten, &ToWorker::Attempt(attempt));
+        }
         if split.is_some() {
-            lane.rings_used = Some(Instant::now());
+            state.rings_used = Some(Instant::now());
         }
         out.put_call(&head, &call.payload, split);
         let has_deadline =
-            timeout.is_some() || lane.shutdown_at.is_some() || !lane.stall.is_armed();
-        if has_deadline && lane.in_flight.is_empty() {
-            lane.wakes = true; // The supervisor has a deadline to watch.
+            timeout.is_some() || state.shutdown_at.is_some() || !state.stall.is_armed();
+        if has_deadline && state.in_flight.is_empty() {
+            state.wakes = true; // The supervisor has a deadline to watch.
         }
-        lane.in_flight.push_back(InFlight::new(seq, call, running));
+        state.in_flight.push_back(InFlight::new(seq, call, running));
     }
 
-    /// The number of further calls that it may get now, and whether it is idle. The number is enough that it is not
-    /// idle while an answer and the next call are in transit, but at most a millisecond of work, and a single call
-    /// while the duration of calls is unknown.
+    /// The number of further calls that the worker may get now, and whether it is idle. The number is large enough that
+    /// the worker is not idle while an answer and the next call are in transit, but limited to a millisecond of work,
+    /// and to a single call while the duration of calls is unknown.
     pub(in crate::process) fn vacancy(&self) -> (usize, bool) {
-        let lane = self.lock();
-        (Self::room(&lane), lane.is_idle())
+        let state = self.lock();
+        (Self::room(&state), state.is_idle())
     }
 
-    fn room(lane: &Lane) -> usize {
+    fn room(state: &LinkState) -> usize {
         let is_held_up =
-            lane.is_probed || lane.in_flight.iter().any(|entry| entry.overrun.is_some());
-        if !lane.phase.takes_more() || is_held_up {
+            state.is_probed || state.in_flight.iter().any(|entry| entry.overrun.is_some());
+        if !state.phase.takes_more() || is_held_up {
             return 0;
         }
-        let ahead = lane.call_time.map_or(1, |time| {
+        let ahead = state.call_time.map_or(1, |time| {
             (AHEAD.as_nanos() as u64 / time.max(1)).clamp(1, MOST_AHEAD)
         });
         // The sequence numbers in flight must fit the slots.
-        let oldest = lane
+        let oldest = state
             .in_flight
             .front()
-            .map_or(lane.next_seq, |entry| entry.seq);
-        let slots = SLOTS.saturating_sub(lane.next_seq.wrapping_sub(oldest));
-        let most = ahead.saturating_sub(lane.in_flight.len() as u64);
-        most.min(slots.into()).min(lane.calls_left) as usize
+            .map_or(state.next_seq, |entry| entry.seq);
+        let slots = SLOTS.saturating_sub(state.next_seq.wrapping_sub(oldest));
+        let most = ahead.saturating_sub(state.in_flight.len() as u64);
+        most.min(slots.into()).min(state.calls_left) as usize
     }
 
-    /// Writes what the socket accepts, messages of the lane first.
+    /// Writes what the socket accepts, messages of the state first.
     pub(in crate::process) fn write_now(&self) {
         let mut out = self.outbound();
-        let mut lane = self.lock();
-        if !lane.messages.is_empty() {
-            out.unwritten.put_chain(&lane.messages);
-            lane.messages.clear();
+        let mut state = self.lock();
+        if !state.messages.is_empty() {
+            out.unwritten.put_chain(&state.messages);
+            state.messages.clear();
         }
-        drop(lane);
+        drop(state);
         out.write(self.ring_to_worker());
         let is_left = !out.is_empty();
         drop(out);
@@ -183,9 +189,8 @@ impl Link {
         (has_room, !out.unwritten.is_empty())
     }
 
-    /// Writes on, as far as the socket accepts it. Ready when nothing is left. Bytes for a dead worker are
-    /// dropped: a write that fails again and again at once would keep the supervisor's task from noticing the
-    /// death.
+    /// Continues to write as far as the socket accepts it. Ready when nothing is left. Bytes for a dead worker are
+    /// dropped: a write that fails again and again at once would keep the supervisor's task from noticing the death.
     pub(in crate::process) fn poll_write(
         &self,
         cx: &mut Context<'_>,
@@ -195,10 +200,52 @@ impl Link {
         if let Err(error) = outcome {
             self.outbound().clear();
             if !sys::is_hangup(&error) {
-                // It is alive, but bytes for it are lost: only another worker can help.
+                // The worker is alive, but bytes for it are lost, so it must be replaced.
                 self.end(Ending::failed(&error));
             }
         }
         Poll::Ready(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::os::fd::AsFd as _;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::executor::encoded::EncodedItems;
+    use crate::executor::handle::OutcomeCell;
+    use crate::executor::promise::{Owed, Ticket};
+    use crate::executor::served::PromiseEncoded;
+    use crate::process::link::Tenure;
+    use crate::sys::Socket;
+    use crate::wire::message::ParentFrame;
+    use crate::wire::page::Page;
+    use crate::wire::{Chain, FunctionOffset, Reader, frame};
+
+    #[tokio::test]
+    async fn a_worker_receives_the_number_of_a_handle_on_another_machine() {
+        let (ours, theirs) = Socket::pair().expect("a socket pair");
+        let (page, _fd) = Page::create().expect("memory");
+        let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
+        let ticket = Ticket::with_task_id("test", None, Some(7007));
+        let cell = Arc::new(OutcomeCell::<u64>::new(ticket));
+        let items = EncodedItems {
+            owed: Owed::new(cell, 0..1).map(|cell| cell as Arc<dyn PromiseEncoded>),
+            base: 0,
+            payload: Chain::new().finish(),
+        };
+        let call = EncodedCall::new(FunctionOffset(0), items, None);
+        assert!(link.give(vec![call]).is_ok());
+        let mut bytes = [0; 256];
+        let len = sys::receive(theirs.as_fd(), &mut bytes).expect("a frame");
+        let frame = Bytes::copy_from_slice(&bytes[frame::HEAD..len]);
+        let Some(ParentFrame::Call(head, _)) = ParentFrame::parse(Reader::from(frame)) else {
+            panic!("the message is a call");
+        };
+        assert_eq!(head.task_id, 7007);
     }
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 /// How long a worker serves.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::process) struct Tenure {
-    /// The number of calls.
+    /// The most calls.
     pub(in crate::process) max_tasks: Option<u64>,
-    /// The time since it became ready.
+    /// The longest time since it became ready.
     pub(in crate::process) max_age: Option<Duration>,
-    /// The time without work.
+    /// The longest time without work.
     pub(in crate::process) idle_timeout: Option<Duration>,
 }
 
@@ -17,9 +17,9 @@ pub(in crate::process) struct Tenure {
 /// stays, and needs another one later.
 #[derive(Debug)]
 pub(super) struct Retirement {
-    /// The next attempt.
+    /// When to make the next attempt.
     due_at: Option<Instant>,
-    /// Its memory was a reason already. The worker reports that once and for all.
+    /// Whether its memory was too large. The worker reports that only once.
     has_outgrown: bool,
     /// The number of successors that could not be started.
     failures: u32,
@@ -39,7 +39,7 @@ impl Retirement {
         self.due_at
     }
 
-    /// Whether a successor has to be started now. True once an attempt.
+    /// Whether a successor must be started now. Returns true once for each attempt.
     pub(super) fn is_due(
         &mut self,
         exceeds_memory_limit: bool,
@@ -53,7 +53,7 @@ impl Retirement {
         outgrows || is_old
     }
 
-    /// The successor could not be started. The next attempt follows a pause, which depends on the number of
+    /// Called when the successor could not be started. The next attempt follows a pause, which depends on the number of
     /// failures.
     pub(super) fn postpone(&mut self, now: Instant, pause: impl FnOnce(u32) -> Duration) {
         self.failures += 1;

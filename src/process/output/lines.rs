@@ -1,5 +1,5 @@
 //! A stream that is split into lines. The worker marks in the stream itself where a task starts and ends, see
-//! [`mark`](crate::wire::mark). So each line is attributed to the task that wrote it, however late it is read.
+//! [`mark`](crate::wire::mark). So each line is attributed to the task that wrote it, even if it is read late.
 
 use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll, ready};
@@ -19,17 +19,17 @@ pub(super) struct Lines {
     pipe: Option<OutputPipe>,
     text: LineText,
     reporter: LineReporter,
-    /// The number of bytes that an outcome waits for.
+    /// How many bytes must be read before an outcome is passed on.
     awaited: usize,
 }
 
-/// Passes lines to the callback of the user, each with the task that wrote it.
+/// Passes lines to the user's callback, each with the task that wrote it.
 struct LineReporter {
     stream: OutputStream,
     worker: OutputOrigin,
     task: Option<TaskIdentity>,
     callback: LineCallback,
-    /// What the running task, or else the last one, has written to stderr.
+    /// What the running task, or otherwise the last one, has written to stderr.
     tail: OutputTail,
 }
 
@@ -81,23 +81,24 @@ impl Lines {
         Poll::Ready(())
     }
 
-    /// From now on, an outcome waits for what is in the pipe, and for no more: another process may write endlessly.
+    /// From now on, outcomes wait for what is in the pipe now and no longer: another process may write endlessly.
     pub(super) fn await_written(&mut self) {
         self.awaited = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
     }
 
-    /// As `await_written`, for the last words of an ended worker.
+    /// As `await_written`, for the last output of an ended worker.
     pub(super) fn await_rest(&mut self) {
         self.await_written();
         self.awaited = self.awaited.min(MOST_REST);
     }
 
-    /// Whether all is read that an outcome waits for.
+    /// Whether everything is read that an outcome waits for.
     pub(super) fn is_read(&self) -> bool {
         self.awaited == 0
     }
 
-    /// Reads what an outcome waits for until the turn is over, without the runtime, which may not know of it yet.
+    /// Reads what an outcome waits for until the turn is over. Does not wait for the runtime's events, which may be
+    /// late.
     pub(super) fn read_awaited(&mut self, link: Option<&Link>, turn: &mut Turn) {
         while self.awaited > 0
             && !turn.is_over()
@@ -110,7 +111,7 @@ impl Lines {
         }
     }
 
-    /// A line that the ended worker did not finish ends here.
+    /// Passes on a line that the ended worker did not finish.
     pub(super) fn finish(&mut self, link: Option<&Link>) {
         self.close();
         self.text
@@ -150,7 +151,7 @@ impl LineReporter {
                     worker: self.worker,
                     task: self.task.clone(),
                 };
-                // It runs in the task that drives the worker, which must survive its panic.
+                // The callback runs in the task that drives the worker, which must survive a panic.
                 let _ = std::panic::catch_unwind(AssertUnwindSafe(|| (self.callback)(line)));
             }
             Piece::Task(task) => {
@@ -178,7 +179,7 @@ struct LineText {
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'a> {
     Line(&'a [u8]),
-    /// The task that runs from here on, or none.
+    /// The task that runs from this point on, or none.
     Task(Option<u64>),
 }
 
@@ -208,9 +209,9 @@ impl LineText {
                 start = at;
                 continue;
             }
-            match self.token.look(rest) {
+            match self.token.scan(rest) {
                 MarkScan::Mark(task) => {
-                    emit_rest(before, emit); // No other task's text may be joined to it.
+                    emit_rest(before, emit); // Text of another task must not be joined to it.
                     emit(Piece::Task(task));
                     at += MARK;
                     start = at;

@@ -3,7 +3,7 @@
 //! - this file: the options and the lines; [`outlets`]: the pipes of one worker, and [`pipe`]: one of them;
 //! - [`outputs`]: the output of one worker, and when its outcomes wait for it;
 //! - [`relay`]: a stream that is copied, to [`parent_stream`]; [`lines`]: a stream that is split into lines;
-//! - [`tail`]: the last words of a worker.
+//! - [`tail`]: the last output of a worker.
 
 mod lines;
 mod outlets;
@@ -62,15 +62,15 @@ impl Output {
     /// [`stderr_tail`](crate::TaskError::stderr_tail), and `is_out_of_memory()` is set only if the kernel
     /// killed the worker for lack of memory.
     ///
-    /// The worker gets an open file of its own for the stream. So a worker that makes its stream non-blocking does not
-    /// make this process's prints fail. (Files that were not opened for appending are shared, and never block.) Where
-    /// the system opens none, for a socket or a terminal of another user, the pool relays the output as
-    /// [`relay`](Self::relay) does.
+    /// The worker gets an open file description of its own for the stream. So a worker that makes its stream
+    /// non-blocking does not make this process's prints fail. (Files that were not opened for appending are shared, and
+    /// never block.) If the system opens none, for a socket or a terminal of another user, the pool relays the output
+    /// as [`relay`](Self::relay) does.
     pub fn inherit() -> Self {
         Self(OutputKind::Inherit)
     }
 
-    /// As `inherit`. Where the system opens no file of its own for the process, both share this process's open file.
+    /// As `inherit`. If the system opens no file description for the process, both share that of this process.
     #[cfg(feature = "multiprocessing")]
     pub(super) fn share() -> Self {
         Self(OutputKind::Share)
@@ -79,9 +79,9 @@ impl Output {
     /// The pool reads the output and writes it to the same stream of this process. It keeps the end of stderr
     /// for [`stderr_tail`](crate::TaskError::stderr_tail). This is the default for stderr.
     ///
-    /// What a task wrote is out before its handle has the outcome. So it precedes what the caller prints next, and
-    /// it is not lost if `main` returns then. Text that the task left in Rust's or C's buffer of stdout is included;
-    /// for items of a `map` that travel together, at the end of the last one.
+    /// A task's output is written before its handle has the outcome. So it precedes whatever the caller prints next,
+    /// and it is not lost if `main` then returns. Text that the task left in Rust's or C's buffer of stdout is
+    /// included; for items of a `map` that travel together, at the end of the last one.
     ///
     /// ```no_run
     /// # use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
@@ -94,16 +94,16 @@ impl Output {
     ///
     /// The text of one worker stays in order. A line of at most 4 KiB is written as a whole, so lines of other workers
     /// do not split it. A line without an end is written after 50 ms. The pool writes to the descriptor, not through
-    /// [`std::io::stdout`], so text that this program left in that buffer follows later.
+    /// [`std::io::stdout`], so text in that buffer of this program follows later.
     ///
-    /// No thread of a runtime blocks in these writes. While this process's stream accepts nothing, for example a
-    /// pipe that nothing reads:
+    /// No thread of a runtime blocks in these writes. If this process's stream accepts nothing, for example because it
+    /// is a pipe that is not read:
     ///
     /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB, and the pool at
     ///   most 1 MiB for all workers.
     /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second.
-    ///   Then no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
-    ///   outcome waits for at most ten seconds. An outcome of a worker that writes nothing never waits.
+    ///   After that no outcome waits until the stream accepts text again. If a stream accepts text slowly, an outcome
+    ///   waits for at most ten seconds. An outcome of a worker that writes nothing never waits.
     /// - The rest of an ended worker's output waits too. The pool drops these rests while more than 1 MiB waits,
     ///   and writes how much it has dropped when the stream accepts text again.
     pub fn relay() -> Self {
@@ -130,12 +130,12 @@ impl Output {
     /// of a process that it leaves behind is discarded.
     ///
     /// The task that drives the worker calls `callback`. While it blocks, that worker's results wait, and so does a
-    /// thread of the runtime; if several runtimes use the pool, it is a thread of the pool instead. So send lines that
+    /// thread of the runtime; if several runtimes use the pool, a thread of the pool waits instead. So send lines that
     /// take long to handle through a channel. Streams that are not split into lines cost nothing. For those that are,
     /// each task costs two more small writes for each stream.
     ///
     /// # Panics
-    /// A panic of `callback` is caught and costs only that line.
+    /// A panic of `callback` is caught; only its line is lost.
     pub fn lines(callback: impl Fn(OutputLine) + Send + Sync + 'static) -> Self {
         Self(OutputKind::Lines(Arc::new(callback)))
     }
@@ -181,7 +181,7 @@ struct OutputOrigin {
     pid: u32,
 }
 
-/// The task that runs while something is written.
+/// The task that runs while the worker writes.
 #[derive(Clone, Debug)]
 struct TaskIdentity {
     id: u64,

@@ -14,7 +14,7 @@ use crate::wire::message::Captured;
 /// Where the output of each worker goes.
 #[derive(Debug)]
 pub(in crate::process) struct Outlets {
-    /// Where stderr goes unless it is set.
+    /// `None`: to the same place as stderr.
     pub(in crate::process) stdout: Option<Output>,
     pub(in crate::process) stderr: Output,
 }
@@ -25,7 +25,7 @@ pub(in crate::process) struct OutputEnds {
     pub(in crate::process) stderr: OwnedFd,
 }
 
-/// This process's ends of the pipes, where there are pipes.
+/// This process's ends of the pipes, for the streams that have one.
 pub(in crate::process) struct Pipes {
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
@@ -59,7 +59,7 @@ impl Outlets {
         Ok((OutputEnds { stdout, stderr }, pipes))
     }
 
-    /// The streams that a worker has to mark, if any.
+    /// The streams that a worker must mark, if any.
     pub(in crate::process) fn captured(&self, pipes: &Pipes) -> Option<Captured> {
         let captured = Captured {
             token: pipes.token,
@@ -74,7 +74,7 @@ impl Outlets {
         self.stdout.as_ref().is_some_and(is_captured) || is_captured(&self.stderr)
     }
 
-    /// Whether a worker has to record where the output of each call begins. A marked stream says it itself.
+    /// Whether a worker must record where the output of each call begins. A marked stream contains this itself.
     pub(in crate::process) fn follows_stderr(&self) -> bool {
         matches!(self.stderr.0, OutputKind::Relay)
     }
@@ -137,7 +137,7 @@ impl Output {
     }
 }
 
-/// The worker's own open file for a stream of this process. Where there is none, its output is relayed.
+/// The worker's own open file description for a stream of this process. If there is none, the stream is relayed.
 fn inherited(stream: &impl AsFd) -> io::Result<(OwnedFd, Option<PipeReader>)> {
     match sys::reopened_stream(stream) {
         Ok(own) => Ok((own, None)),

@@ -26,17 +26,17 @@ pub(in crate::process) struct Outputs {
     hold: Option<Instant>,
 }
 
-/// What is known of the process that writes.
+/// What is known about the process that writes.
 #[derive(Clone, Copy, Default)]
 pub(in crate::process) struct OutputWriter<'a> {
-    /// Shows the worker how much of its stderr was read, and how much the worker has written.
+    /// Shows the worker how much of its stderr was read, and shows how much the worker has written.
     page: Option<&'a Page>,
     /// Has the names of its tasks.
     link: Option<&'a Link>,
 }
 
 impl<'a> OutputWriter<'a> {
-    /// The page, if it counts what this relay reads.
+    /// The page, if this relay counts in it what it reads.
     fn page_of(self, relay: &OutputRelay) -> Option<&'a Page> {
         self.page.filter(|_| relay.stream() == OutputStream::Stderr)
     }
@@ -69,7 +69,7 @@ impl Outputs {
         }
     }
 
-    /// Passes on output until the last pipe is closed: for a process that no supervisor drives yet, or ever.
+    /// Passes on output until the last pipe is closed. For a process that no supervisor drives.
     pub(in crate::process) async fn attend(&mut self, writer: OutputWriter<'_>) {
         while self.is_open() {
             let (deadline, mut turn) = (self.deadline(), Turn::new());
@@ -81,7 +81,7 @@ impl Outputs {
         }
     }
 
-    /// As `attend`, and goes on to wait once the process has closed its streams.
+    /// As `attend`, but continues to wait after the process has closed its streams.
     pub(in crate::process) async fn attend_on(&mut self, writer: OutputWriter<'_>) -> Infallible {
         self.attend(writer).await;
         pending().await
@@ -149,8 +149,9 @@ impl Outputs {
         self.lines.iter().all(Lines::is_read)
     }
 
-    /// Passes on all that the ended calls of the worker have written. False if the turn ends before that, or if this
-    /// process's own stream does not accept it at once: then outcomes that have arrived wait, see `holds_outcomes`.
+    /// Passes on everything that the ended calls of the worker have written. Returns false if the turn ends before
+    /// that, or if this process's own stream does not accept it at once: outcomes that have arrived then wait, see
+    /// `holds_outcomes`.
     pub(in crate::process) fn drain(&mut self, writer: OutputWriter<'_>, turn: &mut Turn) -> bool {
         // No outcome waits twice.
         if self.hold.take().is_none() {
@@ -172,29 +173,30 @@ impl Outputs {
         !holds
     }
 
-    /// Whether outcomes have to wait. If so, `drain` must be called again when they need not: `poll` or `deadline`
-    /// says when.
+    /// Whether outcomes must wait. If so, `drain` must be called again once they need not: `poll` or `deadline`
+    /// determines when.
     pub(in crate::process) fn holds_outcomes(&self) -> bool {
         self.held_until().is_some()
     }
 
-    /// Until when outcomes wait, if they do now.
+    /// Until when outcomes wait, if they do.
     fn held_until(&self) -> Option<Instant> {
         self.hold_end().filter(|end| Instant::now() < *end)
     }
 
-    /// Until when outcomes wait for output that is not out. A stream that has accepted nothing for long holds up none.
+    /// Until when outcomes wait for output that is not yet written. They do not wait for a stream that has accepted
+    /// nothing for long.
     fn hold_end(&self) -> Option<Instant> {
         let longest = self.hold.filter(|_| !self.is_out())?;
         if !self.are_lines_read() {
             return Some(longest);
         }
         let blocked = self.relays.iter().filter(|relay| !relay.is_out());
-        let patience_end = blocked.filter_map(OutputRelay::patience_end).max();
-        Some(patience_end.map_or(longest, |end| end.min(longest)))
+        let stall_end = blocked.filter_map(OutputRelay::stall_end).max();
+        Some(stall_end.map_or(longest, |end| end.min(longest)))
     }
 
-    /// When to look at `holds_outcomes` and to call `on_deadline`.
+    /// When to check `holds_outcomes` and to call `on_deadline`.
     pub(in crate::process) fn deadline(&self) -> Option<Instant> {
         let unfinished = self.relays.iter().filter_map(OutputRelay::deadline);
         unfinished.chain(self.held_until()).min()
@@ -206,8 +208,8 @@ impl Outputs {
         }
     }
 
-    /// Passes on the last output of a process that has ended. All of it is in the pipes by now. Returns when it is
-    /// out, or when this process's own stream has accepted nothing for long.
+    /// Passes on the last output of a process that has ended. All of it is in the pipes already. Returns when it is
+    /// written, or when this process's own stream has accepted nothing for long.
     pub(in crate::process) async fn finish(&mut self, writer: OutputWriter<'_>) {
         self.read_rest(writer).await;
         self.hold = Some(Instant::now() + LONGEST_HOLD);
@@ -219,7 +221,7 @@ impl Outputs {
         self.hold = None;
     }
 
-    /// As `finish`, without waiting for this process's own stream: the rest is written when it accepts that.
+    /// As `finish`, without waiting for this process's own stream: the rest is written when that accepts it.
     pub(in crate::process) async fn read_rest(&mut self, writer: OutputWriter<'_>) {
         self.lines.iter_mut().for_each(Lines::await_rest);
         self.relays.iter_mut().for_each(OutputRelay::await_rest);
@@ -242,7 +244,7 @@ impl Outputs {
         self.relays.iter_mut().for_each(OutputRelay::finish);
     }
 
-    /// The end of what the last task of an ended process wrote to stderr; of all, if it ran none.
+    /// The end of what the last task of an ended process wrote to stderr, or the end of all output if it ran no task.
     pub(in crate::process) fn tail(&self, writer: OutputWriter<'_>) -> String {
         let start = writer.page.map_or(0, Page::output_before_last_call);
         let is_stderr = |stream| stream == OutputStream::Stderr;

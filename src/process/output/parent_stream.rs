@@ -1,5 +1,5 @@
-//! The stdout or stderr of this process, as relays write to it. A write never waits. What the stream does not
-//! accept at once waits in a queue, and a thread writes it. The thread exists while there is a queue.
+//! The stdout or stderr of this process, as relays write to it. A write never waits. Text that the stream does not
+//! accept at once waits in a queue, and a thread writes it. The thread exists while the queue is not empty.
 //!
 //! All relays of a program share a queue, so their texts reach the stream one after the other, and a line is not
 //! split by another worker's.
@@ -18,8 +18,8 @@ use super::OutputStream;
 use crate::sys;
 
 /// How long an outcome waits for a stream that accepts nothing.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// While more bytes than this wait for a stream, no relay reads, and the last words of ended workers are dropped.
+const STALL_LIMIT: Duration = Duration::from_secs(1);
+/// While more bytes than this wait for a stream, no relay reads, and the last output of ended workers is dropped.
 pub(super) const MOST_WAITING: usize = 1024 * 1024;
 
 pub(super) struct ParentStream {
@@ -34,16 +34,16 @@ struct StreamQueue {
     len: usize,
     /// When the stream last accepted something. `None` before the first queue.
     moved_at: Option<Instant>,
-    /// The relays that read on when `texts` is shorter.
+    /// The relays to wake when `texts` is shorter.
     paused: Vec<Arc<RelayProgress>>,
-    /// The number of bytes that were dropped, until the stream says so.
+    /// The number of bytes that were dropped since the stream last reported it.
     dropped: usize,
     has_thread: bool,
 }
 
 struct WaitingText {
     bytes: Vec<u8>,
-    /// How many bytes of it are written.
+    /// How many bytes of the text are written.
     written: usize,
     progress: Arc<RelayProgress>,
 }
@@ -56,12 +56,12 @@ pub(super) struct RelayProgress {
 }
 
 impl RelayProgress {
-    /// The number of bytes that were written, or that the stream has refused for good.
+    /// The number of bytes that were written, or that the stream has refused permanently.
     pub(super) fn settled(&self) -> u64 {
         self.settled.load(Ordering::Acquire)
     }
 
-    /// Wakes the task when the number changes next.
+    /// Wakes the task at the next change of the number.
     pub(super) fn wake_on_change(&self, waker: &Waker) {
         self.waker.register(waker);
     }
@@ -99,9 +99,9 @@ impl ParentStream {
         self.stream
     }
 
-    /// Writes the text, or queues what the stream does not accept, unless more than `most` bytes wait already. Text
-    /// that it drops then is counted, and the stream says so later. It discards text that the stream refuses with an
-    /// error: there is no other place for it.
+    /// Writes the text, or queues what the stream does not accept. If more than `most` bytes wait already, drops the
+    /// text and counts it, and the stream reports that later. Discards text that the stream refuses with an error:
+    /// there is no other place for it.
     pub(super) fn write(&'static self, text: &[u8], progress: &Arc<RelayProgress>, most: usize) {
         let mut queue = self.lock();
         let mut rest = text;
@@ -134,14 +134,14 @@ impl ParentStream {
             progress: progress.clone(),
         });
         if !queue.has_thread {
-            // Without a thread, the text waits until the next one arrives.
+            // If no thread can be started, the text waits until the next one arrives.
             let thread = thread::Builder::new().name("relayed-output".into());
             let started = thread.stack_size(64 * 1024).spawn(|| self.write_queue());
             queue.has_thread = started.is_ok();
         }
     }
 
-    /// Whether so much waits that no relay reads. Wakes this one when that changes.
+    /// Whether too much waits, so that no relay reads. Wakes this relay when that changes.
     pub(super) fn is_crowded(&self, relay: &Arc<RelayProgress>) -> bool {
         let mut queue = self.lock();
         let is_crowded = queue.len > MOST_WAITING;
@@ -151,14 +151,14 @@ impl ParentStream {
         is_crowded
     }
 
-    /// Until when an outcome waits, unless the stream accepts something before. `None` if nothing is queued.
-    pub(super) fn patience_end(&self) -> Option<Instant> {
+    /// Until when an outcome waits if the stream accepts nothing. `None` if nothing is queued.
+    pub(super) fn stall_end(&self) -> Option<Instant> {
         let queue = self.lock();
         let moved_at = queue.moved_at.filter(|_| !queue.texts.is_empty())?;
-        moved_at.checked_add(PATIENCE)
+        moved_at.checked_add(STALL_LIMIT)
     }
 
-    /// The thread. It blocks without the lock.
+    /// Runs on the thread. Does not hold the lock while it blocks.
     fn write_queue(&self) {
         let mut queue = self.lock();
         while let Some(text) = queue.next() {
@@ -194,7 +194,7 @@ impl ParentStream {
 }
 
 impl StreamQueue {
-    /// The next text to write. After all others, it says how much was dropped.
+    /// The next text to write. After all others, a report of how much was dropped.
     fn next(&mut self) -> Option<&WaitingText> {
         if self.texts.is_empty() && self.dropped > 0 {
             let bytes = format!(
@@ -211,8 +211,8 @@ impl StreamQueue {
         self.texts.front()
     }
 
-    /// The stream has accepted a part of the first text, or refused it for good and so all others. Returns the
-    /// relays whose text has left the queue, and those that read on.
+    /// Called when the stream has accepted a part of the first text, or has refused it permanently and so all others.
+    /// Returns the relays whose text has left the queue, and those that may read again.
     fn advance(&mut self, written: io::Result<usize>, now: Instant) -> Vec<Arc<RelayProgress>> {
         self.moved_at = Some(now);
         let mut moved = Vec::new();
@@ -237,7 +237,7 @@ impl StreamQueue {
     }
 }
 
-/// What to write at once: whole lines, if a line is not too long for that.
+/// What to write in one call: whole lines, if a line is not too long for that.
 fn first_piece(text: &[u8]) -> &[u8] {
     if text.len() <= sys::WHOLE {
         return text;

@@ -26,7 +26,7 @@ impl OutputPipe {
     ) -> Poll<io::Result<Vec<u8>>> {
         self.0.poll_some(cx, |pipe| {
             let bytes = read(pipe)?;
-            // Fewer bytes than there was room for were all. An event for later bytes follows.
+            // Fewer bytes than requested: the pipe is empty. An event reports later bytes.
             let has_more = bytes.is_empty() || bytes.len() == READ;
             Ok((bytes, has_more))
         })
@@ -37,13 +37,13 @@ impl OutputPipe {
         sys::bytes_waiting(self.0.get_ref().as_fd())
     }
 
-    /// Reads at most `most` bytes of these, whatever the runtime knows of them.
+    /// Reads at most `most` of the bytes that are there. Does not depend on the runtime's events.
     pub(super) fn read_now(&self, most: usize) -> io::Result<Vec<u8>> {
         read_some(self.0.get_ref(), most)
     }
 }
 
-/// Reads at most `most` bytes. None at all means the end.
+/// Reads at most `most` bytes. No bytes mean the end.
 pub(super) fn read_some(pipe: &PipeReader, most: usize) -> io::Result<Vec<u8>> {
     let most = most.min(READ);
     let mut bytes = Vec::with_capacity(most);

@@ -13,9 +13,9 @@ use crate::process::turn::Turn;
 use crate::sys;
 use crate::wire::page::Page;
 
-/// How long a line without an end waits for the rest. In this time, no other worker's line splits it.
+/// How long an unfinished line waits for its end. In this time, no other worker's line splits it.
 const UNFINISHED: Duration = Duration::from_millis(50);
-/// Reading stops while this number of bytes waits for this process's stream: then the worker's pipe fills, and the
+/// Reading stops while this number of bytes waits for this process's stream. The worker's pipe then fills, and the
 /// worker blocks.
 const MOST_UNWRITTEN: u64 = 64 * 1024;
 
@@ -28,11 +28,11 @@ pub(super) struct OutputRelay {
     /// When `unfinished` is written without its end.
     unfinished_until: Option<Instant>,
     progress: Arc<RelayProgress>,
-    /// The end of what was read, and how much that is.
+    /// The end of what was read, and the number of bytes read.
     tail: OutputTail,
-    /// An outcome waits until this number of bytes is out.
+    /// Outcomes wait until this number of bytes is written.
     awaited: u64,
-    /// The most bytes that may wait for `stream` when more are added.
+    /// How many bytes may already wait for `stream` when more are added.
     most_waiting: usize,
 }
 
@@ -59,8 +59,8 @@ impl OutputRelay {
         self.pipe.is_some()
     }
 
-    /// Reads once, and passes on the whole lines. Stays pending at the end, and while much waits for this
-    /// process's stream.
+    /// Reads once, and passes on the whole lines. Stays pending at the end, and while too much waits for this process's
+    /// stream.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -85,8 +85,8 @@ impl OutputRelay {
         Poll::Ready(())
     }
 
-    /// From now on, an outcome waits for what the ended calls of the worker have written, and for no more than what is
-    /// in the pipe: another process may write endlessly.
+    /// From now on, outcomes wait for what the ended calls of the worker have written, but at most for what is in the
+    /// pipe now: another process may write endlessly.
     pub(super) fn await_written(&mut self, page: Option<&Page>) {
         let written = page.map_or(Some(u64::MAX), Page::output_written);
         let written = written.unwrap_or(u64::MAX);
@@ -97,20 +97,20 @@ impl OutputRelay {
         };
     }
 
-    /// As `await_written`, for the last words of an ended worker, all of which are in the pipe by now.
+    /// As `await_written`, for the last output of an ended worker, all of which is in the pipe already.
     pub(super) fn await_rest(&mut self) {
         let most = self.tail.total().saturating_add(MOST_REST as u64);
         self.awaited = self.written_so_far().min(most);
         self.most_waiting = MOST_WAITING;
     }
 
-    /// Whether all is read that an outcome waits for.
+    /// Whether everything is read that an outcome waits for.
     pub(super) fn is_read(&self) -> bool {
         self.unread() == 0
     }
 
-    /// Passes on what an outcome waits for until the turn is over, without the runtime, which may not know of it yet.
-    /// Stops while much waits for this process's stream, unless these are last words.
+    /// Passes on what an outcome waits for until the turn is over. Does not wait for the runtime's events, which may be
+    /// late. Stops while too much waits for this process's stream, unless this is the last output.
     pub(super) fn read_awaited(&mut self, page: Option<&Page>, turn: &mut Turn) {
         let is_rest = self.most_waiting == MOST_WAITING;
         while self.unread() > 0 && !turn.is_over() && (is_rest || !self.pauses()) {
@@ -126,7 +126,7 @@ impl OutputRelay {
         }
     }
 
-    /// The number of bytes that have been written, those in the pipe included.
+    /// The number of bytes that have been written, including those in the pipe.
     fn written_so_far(&self) -> u64 {
         let waiting = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
         self.tail.total() + waiting as u64
@@ -142,12 +142,12 @@ impl OutputRelay {
         self.tail.total() - self.unfinished.len() as u64 - self.progress.settled()
     }
 
-    /// Whether everything is out that an outcome waits for.
+    /// Whether everything is written that an outcome waits for.
     pub(super) fn is_out(&self) -> bool {
         self.progress.settled() >= self.awaited
     }
 
-    /// As `is_out`. Reads on, and wakes the task when something changes.
+    /// As `is_out`. Continues to read, and wakes the task when something changes.
     pub(super) fn poll_out(
         &mut self,
         cx: &mut Context<'_>,
@@ -166,11 +166,11 @@ impl OutputRelay {
     }
 
     /// Until when an outcome waits. `None` if this process's stream accepts everything.
-    pub(super) fn patience_end(&self) -> Option<Instant> {
-        self.stream.patience_end()
+    pub(super) fn stall_end(&self) -> Option<Instant> {
+        self.stream.stall_end()
     }
 
-    /// When to call `on_deadline`. While reading pauses, the end of a line may be in the pipe.
+    /// When to call `on_deadline`. While reading is paused, the end of a line may be in the pipe.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.unfinished_until.filter(|_| !self.pauses())
     }
@@ -182,7 +182,7 @@ impl OutputRelay {
         }
     }
 
-    /// Whether too much waits for this process's stream.
+    /// Whether reading pauses, because too much waits for this process's stream.
     fn pauses(&self) -> bool {
         self.unwritten() >= MOST_UNWRITTEN || self.stream.is_crowded(&self.progress)
     }
@@ -205,7 +205,7 @@ impl OutputRelay {
         }
         self.unfinished.extend_from_slice(rest);
         if self.unfinished.len() >= sys::WHOLE {
-            self.pass_on_unfinished(); // It would be split anyway.
+            self.pass_on_unfinished(); // A line this long would be split anyway.
         } else if !self.unfinished.is_empty() {
             let end = || Instant::now() + UNFINISHED;
             self.unfinished_until.get_or_insert_with(end);
@@ -218,8 +218,8 @@ impl OutputRelay {
         self.pass_on(&text);
     }
 
-    /// Passes on the part of an unfinished line that an outcome waits for. What follows may be the start of the next
-    /// task's line.
+    /// Passes on the part of an unfinished line that an outcome waits for. The rest may be the start of the next task's
+    /// line.
     fn pass_on_awaited(&mut self) {
         let passed_on = self.tail.total() - self.unfinished.len() as u64;
         let most = self.unfinished.len();
@@ -246,13 +246,13 @@ impl OutputRelay {
         self.awaited = self.tail.total();
     }
 
-    /// The words that follow the first `start` bytes of the output.
+    /// The text that follows the first `start` bytes of the output.
     pub(super) fn tail(&self, start: u64) -> &[u8] {
         self.tail.after(start)
     }
 }
 
-/// The rest of the output goes where it belongs even if no task reads it any more.
+/// Passes on what was read, even if no task drives this any more.
 impl Drop for OutputRelay {
     fn drop(&mut self) {
         if self.pipe.is_some() {
@@ -263,8 +263,8 @@ impl Drop for OutputRelay {
     }
 }
 
-/// Reads bytes that follow the first `total` of the output, and counts them in the page. The worker sees there that
-/// bytes leave the pipe at this moment.
+/// Reads bytes that follow the first `total` of the output, and counts them in the page. There the worker also sees
+/// that bytes leave the pipe right now.
 fn counted(
     page: Option<&Page>,
     total: u64,

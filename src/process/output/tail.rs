@@ -23,12 +23,12 @@ impl OutputTail {
         self.bytes.extend_from_slice(last);
     }
 
-    /// Another task begins: none of these words are its own.
+    /// Forgets the text, because another task begins.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
     }
 
-    /// The words that follow the first `start` bytes of the worker's output.
+    /// The text that follows the first `start` bytes of the worker's output.
     pub(super) fn after(&self, start: u64) -> &[u8] {
         let len = usize::try_from(self.total.saturating_sub(start)).unwrap_or(usize::MAX);
         &self.bytes[self.bytes.len().saturating_sub(len)..]

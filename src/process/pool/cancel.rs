@@ -1,5 +1,5 @@
-//! How calls are cancelled or expire. They may wait in the backlog or in a worker. A call that is in neither is
-//! in transit between them, and its ticket says that it is closed.
+//! How calls are cancelled or expire. They may wait in the backlog or in a worker. A call that is in neither is in
+//! transit between them, and its closed ticket stops it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ impl TaskOwner for Pool {
     fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool)) {
         let mut state = self.lock();
         let removed = state.backlog.remove(ticket);
-        state.settling += 1; // A shutdown counts what is cancelled here.
+        state.settling += 1; // A shutdown waits for this and counts it.
         drop(state);
         let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
         let mut begun = removed.iter().any(|waiting| waiting.call.owed.has_begun());
@@ -31,8 +31,8 @@ impl TaskOwner for Pool {
         }
         self.counts.items_cancelled(cancelled);
         self.call_settled();
-        // A call that is found nowhere is in transit to its caller or to a worker. Report it as begun, so that
-        // no one runs it a second time by mistake.
+        // A call that is not found is in transit to its caller or to a worker. It is reported as started, so that no
+        // caller runs it a second time by mistake.
         answer(begun || cancelled == 0);
     }
 
@@ -45,7 +45,7 @@ impl TaskOwner for Pool {
 }
 
 impl Pool {
-    /// Refuses a call that has not begun after `limit`.
+    /// Refuses a call that has not started after `limit`.
     pub(super) fn expiry(&self, promise: Arc<dyn Promise>, limit: Duration) -> Arc<Alarm> {
         let pool = self.me.clone();
         Arc::new(Alarm::set(&self.home, limit, move || {
@@ -69,8 +69,8 @@ impl Pool {
         }))
     }
 
-    /// A call that was taken out has its answer. If the pool is closed, a worker that is starting may not be
-    /// needed any more.
+    /// Called when a call was taken out and answered. If the pool is closed, a starting worker may not be needed any
+    /// more.
     fn call_settled(&self) {
         let mut state = self.lock();
         state.settled();

@@ -1,4 +1,4 @@
-//! What a pool is made with.
+//! The settings of a pool.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::executor::options::TaskOptions;
 use crate::process::start::{Recipe, Starter};
 
-/// The maximal number of workers that a pool creates at the same time. Each holds some ten descriptors for that time, and
-/// four afterwards. Under a low limit, forty at once would leave none of them enough.
+/// How many workers a pool creates at the same time, at most. Each uses about ten descriptors during that time, and
+/// four afterwards. Under a low limit, forty at once would leave too few for each of them.
 pub(super) const MOST_CREATED_AT_ONCE: usize = 4;
 
 /// A pool's settings, checked by its builder.

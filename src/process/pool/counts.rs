@@ -4,20 +4,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::executor::options::ShutdownReport;
 
-/// Each accepted item ends in exactly one of `finished`, `cut_short`, `refused`, `cancelled` and `killed`.
+/// The counts of a pool. Each accepted item ends in exactly one of `finished`, `cut_short`, `refused`, `cancelled` and
+/// `killed`.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Their functions ended: returned or panicked.
+    /// Items whose functions returned or panicked.
     finished: AtomicU64,
-    /// Began and gave no result: panicked, or are in `cut_short` or `killed`.
+    /// Items that began and have no result: they panicked, or are in `cut_short` or `killed`.
     failed: AtomicU64,
-    /// Began, and ended by a crash, a timeout or an abort.
+    /// Items that began, and ended by a crash, a timeout or an abort.
     cut_short: AtomicU64,
-    /// Did not begin, and got an error other than a cancel.
+    /// Items that did not begin, and got an error other than a cancel.
     refused: AtomicU64,
-    /// Were cancelled before they began.
+    /// Items that were cancelled before they began.
     cancelled: AtomicU64,
-    /// Began, and ended by a shutdown.
+    /// Items that began, and ended by a shutdown.
     killed: AtomicU64,
 }
 
@@ -50,7 +51,7 @@ impl Counts {
         add(&self.cut_short, items);
     }
 
-    /// Counts items that ended with their worker, which a shutdown ended.
+    /// Counts items that were lost with a worker that a shutdown ended.
     pub(super) fn items_killed(&self, items: usize) {
         add(&self.failed, items);
         add(&self.killed, items);

@@ -29,7 +29,7 @@ impl Pool {
             drop(state);
             match link.give_reserved(waiting.call) {
                 Ok(cancelled) => return self.sent(&link, cancelled),
-                // It has just died. Its place becomes free when that is settled.
+                // The worker has just died. Its place becomes free when its calls are settled.
                 Err(mut back) => match back.pop() {
                     Some(call) => waiting.call = call,
                     None => return,
@@ -44,11 +44,12 @@ impl Pool {
         match (cause, origin) {
             (Cause::Cancelled, _) => self.counts.items_cancelled(items),
             (_, CallOrigin::GivenBack) => self.counts.items_refused(items),
-            (_, CallOrigin::Submitted) => {} // It was not accepted.
+            (_, CallOrigin::Submitted) => {} // The call was not accepted.
         }
     }
 
-    /// A worker got calls, except for `cancelled` items. If it got its last call, its place is free for another one.
+    /// Called when a worker was sent calls, of which a token cancelled `cancelled` items. If it got its last call, its
+    /// place is free for another worker.
     fn sent(&self, link: &Link, cancelled: usize) {
         self.counts.items_cancelled(cancelled);
         if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
@@ -56,7 +57,7 @@ impl Pool {
         }
     }
 
-    /// A worker is ready: give it work.
+    /// Gives work to a worker that became ready.
     pub(in crate::process) fn worker_ready(&self, link: &Arc<Link>) {
         let mut state = self.lock();
         let deferred = state.worker_ready(link);
@@ -67,7 +68,7 @@ impl Pool {
         self.refill(link);
     }
 
-    /// Gives a worker as much work as it has room for. A worker without any is idle, or dismissed.
+    /// Gives a worker as much work as it has room for. If there is none, the worker is idle, or is dismissed.
     pub(in crate::process) fn refill(&self, link: &Arc<Link>) {
         let mut state = self.lock();
         let (calls, deferred) = state.take_work(link, &self.config);
@@ -86,7 +87,7 @@ impl Pool {
         }
     }
 
-    /// A worker has run a call of several items for some time. Idle workers get the rest of it.
+    /// Gives the rest of a call of several items to idle workers, since its worker has run it for some time.
     pub(in crate::process) fn share(&self, link: &Link) {
         let state = self.lock();
         let free = self
@@ -124,7 +125,7 @@ impl Pool {
         self.counts.items_ended(items, failed);
     }
 
-    /// Counts items that still run although their callers have their error already.
+    /// Counts items that still run although their callers already have their errors.
     pub(in crate::process) fn item_overran(&self, items: usize) {
         self.counts.items_cut_short(items);
     }

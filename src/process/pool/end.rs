@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::Pool;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::Cause;
+use crate::executor::open::Close;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::home::within;
 use crate::process::link::{Dismissal, Ending};
@@ -19,9 +20,9 @@ pub(in crate::process) enum EndWorkers {
     Kill,
 }
 
-impl Pool {
+impl Close for Pool {
     /// Refuses new tasks from now on, and dismisses the idle workers.
-    pub(in crate::process) fn close(&self) {
+    fn close(&self) {
         let mut state = self.lock();
         let idle = match state.phase.close() {
             true => state.idle.drain(),
@@ -31,14 +32,16 @@ impl Pool {
         self.rooms.close();
         for link in idle {
             link.dismiss(Dismissal::Closed);
-            link.write_now(); // The runtime that drives it may be blocked.
+            link.write_now(); // The runtime that drives the worker may be blocked.
             link.wake();
         }
         self.changed.notify_waiters();
     }
+}
 
-    /// Closes the pool, and waits until all its work is done and all workers have ended. From the deadline on,
-    /// no item begins, and the workers are killed.
+impl Pool {
+    /// Closes the pool, and waits until all its work is done and all workers have ended. At the deadline, no further
+    /// item begins, and the workers are killed.
     pub(super) async fn shut_down(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         let before = self.counts.now();
@@ -74,7 +77,7 @@ impl Pool {
         }
     }
 
-    /// Cancels all items that have not begun.
+    /// Cancels all items that have not started.
     fn cancel_pending(&self) {
         let mut state = self.lock();
         state.settling += 1;
@@ -140,7 +143,8 @@ impl Pool {
     }
 }
 
-/// A shutdown with a deadline is in progress. If its future is dropped, the deadline is cancelled.
+/// A shutdown with a deadline that is in progress. Dropping it, also with the shutdown's future, withdraws the
+/// deadline.
 struct Notice<'a> {
     pool: &'a Pool,
     deadline: Instant,

@@ -1,5 +1,5 @@
-//! How workers start, and what follows a failed start: another try, after a growing pause, until the pool gives
-//! up and fails the waiting calls. [`starts`](super::starts) decides.
+//! How workers start, and what follows a failed start: another try, after a growing pause, until the pool gives up and
+//! fails the waiting calls. [`starts`](super::starts) decides.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,27 +38,28 @@ impl Pool {
         }
     }
 
-    /// Checks after `span` whether the pool wants another worker. The existing ones may be busy until long after.
-    fn look_again_in(&self, span: Duration) {
+    /// Checks after `span` whether the pool wants another worker. The existing workers may be busy until long after
+    /// that.
+    fn check_again_in(&self, span: Duration) {
         let pool = self.me.clone();
-        let look = move || {
+        let check = move || {
             if let Some(pool) = pool.upgrade() {
                 pool.start_workers(pool.lock());
             }
         };
-        let alarm = Alarm::set(&self.home, span, look);
+        let alarm = Alarm::set(&self.home, span, check);
         let mut next = self
-            .next_look
+            .next_check
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = next.replace(alarm);
         drop(next);
-        drop(before); // It wakes the task that it cancels.
+        drop(before); // Dropping an alarm wakes the task that it cancels.
     }
 
-    /// Waits until a worker may be created. The next one may be once this is dropped.
+    /// Waits until a worker may be created. Dropping the result lets the next one be created.
     pub(in crate::process) async fn start_turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.start_turns.acquire().await.ok() // It is never closed.
+        self.start_turns.acquire().await.ok() // The semaphore is never closed.
     }
 
     /// Records a failed start and decides what follows.
@@ -68,7 +69,7 @@ impl Pool {
         if let Some(old) = state.places.replaced_by(id) {
             let _starting = state.vacate(id);
             drop(state);
-            old.retire_later(pause_after); // Nothing is lost: the old worker stays.
+            old.retire_later(pause_after); // The old worker stays, so the pool loses nothing.
             return AfterFailure::GiveUp;
         }
         let start = FailedStart {
@@ -85,13 +86,13 @@ impl Pool {
             StartVerdict::KeepTrying(pause) => {
                 state.places.keep_trying(id);
                 drop(state);
-                self.changed.notify_waiters(); // A `warm_up` does not wait for it.
+                self.changed.notify_waiters(); // A `warm_up` does not wait for this place.
                 return AfterFailure::KeepTrying(pause);
             }
             StartVerdict::Release(pause) => {
                 let _starting = state.vacate(id);
                 drop(state);
-                self.look_again_in(pause);
+                self.check_again_in(pause);
             }
             StartVerdict::FailWaiting => {
                 let _starting = state.vacate(id);
@@ -109,7 +110,7 @@ impl Pool {
         self.lock().starts.starts_after()
     }
 
-    /// Starts the workers that are kept. Outside of a runtime they start with the first task, since the runtime that
+    /// Starts the workers that are kept. Outside a runtime they start with the first task, since the runtime that
     /// submits it drives them.
     pub(in crate::process) fn start_kept(&self) {
         if self.config.min_workers > 0 && Handle::try_current().is_ok() {
@@ -117,7 +118,7 @@ impl Pool {
         }
     }
 
-    /// No runtime could start the worker of a place. If the pool has no other, the waiting calls fail.
+    /// Releases a place whose worker no runtime could start. If the pool has no other, the waiting calls fail.
     pub(in crate::process) fn discard_place(&self, id: u64) {
         let mut state = self.lock();
         let old = state.places.replaced_by(id);

@@ -1,6 +1,6 @@
-//! Decides which call goes to which worker, and when workers start. All of it happens under one lock.
-//! Under it the pool sends nothing to a worker, wakes no task, answers no caller, and runs no code of a task or of
-//! another crate. Locks are taken in the order pool, link. Reading order:
+//! Decides which call goes to which worker, and when workers start. All decisions are made under one lock. While the
+//! pool holds it, the pool sends nothing to a worker, wakes no task, answers no caller, and runs no code of a task or
+//! of another crate. Locks are taken in the order pool, link. Reading order:
 //!
 //! - this file: the contract of an executor, kept by a pool; [`config`]: its settings;
 //! - [`state`]: what is under the lock, and the decisions; [`places`]: the places of the workers, and who is idle;
@@ -39,7 +39,8 @@ use self::phase::CallOrigin;
 pub(super) use self::retire::Departure;
 use self::state::{PoolState, WaitingCall};
 use super::link::Link;
-use crate::executor::encoded::Job;
+use crate::executor::callee::NOT_IN_EXECUTABLE;
+use crate::executor::encoded::{EncodedCall, Job};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::Terms;
@@ -61,10 +62,10 @@ pub(super) struct Pool {
     terms: Arc<Terms>,
     state: Mutex<PoolState>,
     counts: Counts,
-    /// The right to create a worker. Few are created at the same time.
+    /// The right to create a worker. Limits how many are created at the same time.
     start_turns: Semaphore,
-    /// Looks again whether another worker should start, after a place was given up.
-    next_look: Mutex<Option<Alarm>>,
+    /// Checks again whether another worker should start, after a place was given up.
+    next_check: Mutex<Option<Alarm>>,
     /// Notified when a worker starts, ends or fails to start, and when the backlog becomes empty.
     pub(super) changed: Notify,
 }
@@ -86,7 +87,7 @@ impl Pool {
             state: Mutex::default(),
             counts: Counts::default(),
             start_turns: Semaphore::new(MOST_CREATED_AT_ONCE),
-            next_look: Mutex::default(),
+            next_check: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -109,7 +110,6 @@ impl Intake for Pool {
     fn spawn_job(&self, job: Job) {
         let mut work = job.work;
         let ticket = work.ticket();
-        ticket.accept(&self.terms);
         self.home.note_caller();
         if self.rooms.is_closed() {
             work.fail(&Cause::Shutdown);
@@ -123,20 +123,27 @@ impl Intake for Pool {
             work.fail(&Cause::Cancelled);
             return;
         }
+        let Some(function) = work.callee().offset() else {
+            work.fail(&Cause::Codec(NOT_IN_EXECUTABLE.into()));
+            return;
+        };
         let expiry = ticket
             .options()
             .queue_timeout
             .map(|limit| self.expiry(work.promise(), limit));
         let mut room = job.room;
         work.begin()
-            .encode(self.config.recipe.max_frame_length, &mut |mut call| {
-                call.expiry.clone_from(&expiry);
+            .encode(self.config.recipe.max_frame_length, &mut |items| {
                 let waiting = WaitingCall {
-                    call,
+                    call: EncodedCall::new(function, items, expiry.clone()),
                     room: std::mem::take(&mut room),
                 };
                 self.dispatch(waiting, CallOrigin::Submitted);
             });
+    }
+
+    fn terms(&self) -> &Arc<Terms> {
+        &self.terms
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {

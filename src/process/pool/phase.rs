@@ -10,7 +10,7 @@ pub(super) enum PoolPhase {
     Open,
     /// Accepts no new task, and finishes those that it has.
     Closing(Deadlines),
-    /// Begins no item any more.
+    /// Begins no further item.
     Stopped(Deadlines),
 }
 
@@ -54,7 +54,7 @@ impl PoolPhase {
         });
     }
 
-    /// A shutdown with a deadline begins. Returns the deadline that workers have to heed from now on.
+    /// Called when a shutdown with a deadline begins. Returns the deadline that now applies to the workers.
     #[must_use = "workers have to know the nearest deadline"]
     pub(super) fn announce(&mut self, deadline: Instant) -> Option<Instant> {
         let _ = self.close();
@@ -64,8 +64,8 @@ impl PoolPhase {
         self.deadline()
     }
 
-    /// A shutdown with a deadline ends, or is given up. Returns the deadline that workers have to heed from
-    /// now on, if one is left.
+    /// Called when a shutdown with a deadline ends or is dropped. Returns the deadline that now applies to the workers,
+    /// if one is left.
     #[must_use = "workers have to know the nearest deadline"]
     pub(super) fn withdraw(&mut self, deadline: Instant) -> Option<Instant> {
         if let Self::Closing(Deadlines(known)) | Self::Stopped(Deadlines(known)) = self
@@ -90,12 +90,12 @@ impl PoolPhase {
         matches!(self, Self::Open)
     }
 
-    /// Whether no item begins any more.
+    /// Whether no further item begins.
     pub(super) fn is_stopped(&self) -> bool {
         matches!(self, Self::Stopped(_))
     }
 
-    /// Whether a call comes too late to be accepted.
+    /// Why a call from this origin is not accepted, if it is not.
     pub(super) fn refusal(&self, origin: CallOrigin) -> Option<TooLate> {
         match (self, origin) {
             (Self::Open, _) | (Self::Closing(_), CallOrigin::GivenBack) => None,

@@ -1,4 +1,4 @@
-//! The places of a pool: one for each worker, from its start until its process has ended. And which workers are idle.
+//! The places of a pool, one for each worker, from its start until its process has ended. Also which workers are idle.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(super) struct Places {
 /// A worker's place.
 pub(super) enum PoolPlace {
     Starting(StartReason),
-    /// Its tries have failed, and it tries again later.
+    /// All its tries have failed, and it tries again later.
     Retrying,
     Ready(Arc<Link>),
 }
@@ -25,7 +25,8 @@ pub(super) enum PoolPlace {
 pub(super) enum StartReason {
     /// The pool has a free place.
     Wanted,
-    /// It replaces the worker with this id, which serves until the new one is ready. Until then both have one place.
+    /// The new worker replaces the one with this id, which serves until the new one is ready. Until then both have one
+    /// place.
     Replaces(u64),
 }
 
@@ -54,14 +55,14 @@ impl Places {
         })
     }
 
-    /// The number of workers that are ready and stay.
+    /// The number of workers that are ready and are not leaving.
     pub(super) fn serving(&self) -> usize {
         let stays = |link: &&Arc<Link>| link.ending().is_none() && !link.is_leaving();
         self.links().filter(stays).count()
     }
 
-    /// The number of places that are taken. A leaving worker takes none, and neither does the successor of
-    /// one that stays until then.
+    /// The number of places that are taken. A leaving worker takes none. The successor of a worker that still serves
+    /// takes none either.
     pub(super) fn taken(&self, config: &ProcessPoolConfig) -> usize {
         if !config.has_retirements() {
             return self.len();
@@ -69,7 +70,7 @@ impl Places {
         let takes = |place: &&PoolPlace| match place {
             PoolPlace::Ready(link) => !link.is_leaving(),
             PoolPlace::Retrying | PoolPlace::Starting(StartReason::Wanted) => true,
-            // The successor of a leaving worker has its place already.
+            // The worker to be replaced is leaving, so its successor already takes a place.
             PoolPlace::Starting(StartReason::Replaces(old)) => {
                 self.link(*old).is_none_or(|old| old.is_leaving())
             }
@@ -98,14 +99,14 @@ impl Places {
         self.last_id
     }
 
-    /// The worker of a place is ready. Returns the worker that it replaces, if that is there.
+    /// Records that the worker of a place is ready. Returns the worker that it replaces, if that still exists.
     pub(super) fn fill(&mut self, link: &Arc<Link>) -> Option<Arc<Link>> {
         let replaced = self.replaced_by(link.id);
         self.by_id.insert(link.id, PoolPlace::Ready(link.clone()));
         replaced
     }
 
-    /// The tries of a place have failed, and it goes on trying.
+    /// Records that the tries of a place have failed, and that the place continues to try.
     pub(super) fn keep_trying(&mut self, id: u64) {
         self.by_id.insert(id, PoolPlace::Retrying);
     }
@@ -123,7 +124,7 @@ impl Places {
         }
     }
 
-    /// The worker that the worker of a place replaces, while it is there.
+    /// The worker that the worker of this place replaces, if that still exists.
     pub(super) fn replaced_by(&self, id: u64) -> Option<Arc<Link>> {
         match self.by_id.get(&id) {
             Some(PoolPlace::Starting(StartReason::Replaces(old))) => self.link(*old),
@@ -152,10 +153,10 @@ impl Places {
     }
 }
 
-/// The workers without work. The last one that worked is on top: its caches are the warmest.
+/// The workers without work. The one that worked last is on top, because its caches are the warmest.
 ///
-/// Each step takes the same time for two workers and for hundreds: a worker's link remembers whether the worker is here, so
-/// only its removal out of turn searches.
+/// A step takes the same time for two workers and for hundreds, except that the removal of a worker out of turn
+/// searches for it. A worker's link records whether the worker is in here, so only workers that are cause a search.
 #[derive(Default)]
 pub(super) struct IdleWorkers(Vec<Arc<Link>>);
 
@@ -164,7 +165,7 @@ impl IdleWorkers {
         self.0.len()
     }
 
-    /// Puts a worker on top, if it is not here.
+    /// Puts a worker on top, unless it is already in here.
     pub(super) fn push(&mut self, link: &Arc<Link>) {
         if link.start_rest() {
             self.0.push(link.clone());
@@ -178,7 +179,7 @@ impl IdleWorkers {
         Some(link)
     }
 
-    /// Takes a worker out of turn. Returns whether it was here.
+    /// Removes a worker out of turn. Returns whether it was in here.
     pub(super) fn remove(&mut self, link: &Link) -> bool {
         let is_here = link.end_rest();
         if is_here {
@@ -219,7 +220,7 @@ mod tests {
         assert_eq!(idle.len(), 3);
         assert!(idle.remove(&two) && !idle.remove(&two));
         assert_eq!(idle.pop().map(|link| link.id), Some(3));
-        assert!(!three.is_idle(), "it is reserved");
+        assert!(!three.is_idle(), "the worker is reserved");
         idle.push(&two);
         assert_eq!(idle.pop().map(|link| link.id), Some(2));
         assert_eq!(idle.drain().len(), 1);

@@ -1,4 +1,4 @@
-//! How workers leave. A place becomes free when its process has ended. Then the calls of the worker are settled.
+//! How workers leave. A place becomes free when its process has ended. The calls of its worker are settled after that.
 
 use std::time::Instant;
 
@@ -36,8 +36,8 @@ impl Departure {
 }
 
 impl Pool {
-    /// Retires a worker for its age or its memory. It works on until its successor is ready; if it is not
-    /// needed, it just leaves.
+    /// Retires a worker because of its age or its memory. It continues to work until its successor is ready; if it is
+    /// not needed, it just leaves.
     pub(in crate::process) fn retire(&self, link: &Link) {
         let mut state = self.lock();
         if !state.phase.is_open() || state.places.is_replaced(link.id) {
@@ -56,7 +56,7 @@ impl Pool {
         self.hire_all(vec![successor]);
     }
 
-    /// The process of a worker has ended; its place is free.
+    /// Frees the place of a worker whose process has ended.
     pub(in crate::process) fn free_place(&self, id: u64, departure: Departure) {
         let mut state = self.lock();
         if departure == Departure::CrashedUnused {
@@ -64,15 +64,15 @@ impl Pool {
         }
         let place = state.vacate(id);
         drop(state);
-        drop(place); // Not under the lock.
+        drop(place); // Dropped without the lock.
     }
 
-    /// A worker has done some work.
+    /// Records that a worker has done some work.
     pub(in crate::process) fn worker_proved(&self) {
         self.lock().starts.worked();
     }
 
-    /// A worker has been idle for too long: it leaves, unless it is one of those that are kept.
+    /// Dismisses a worker that has been idle for too long, unless it is one of those that are kept.
     pub(in crate::process) fn dismiss_idle(&self, link: &Link) {
         let mut state = self.lock();
         if state.spare_idle(link, &self.config) {
@@ -82,12 +82,12 @@ impl Pool {
         }
     }
 
-    /// A worker that was ready has ended.
+    /// Counts the end of a worker that was ready.
     pub(in crate::process) fn worker_ended(&self, why: Departure) {
         self.terms.meter().worker_ended(why.name());
     }
 
-    /// A worker has ended, and its calls are settled.
+    /// Called when a worker has ended and its calls are settled.
     pub(in crate::process) fn worker_gone(
         &self,
         id: u64,
@@ -99,7 +99,7 @@ impl Pool {
             Some(_) => self.counts.items_cut_short(lost),
         }
         let mut state = self.lock();
-        let place = state.vacate(id); // It may be free already.
+        let place = state.vacate(id); // The place may be free already.
         if let Some(PoolPlace::Starting(StartReason::Wanted) | PoolPlace::Retrying) = &place {
             state.starts.cut_off();
         }
@@ -113,7 +113,7 @@ impl Pool {
             Some(Departure::ShutDown) | None => {}
         }
         self.start_workers(state);
-        drop(place); // Not under the lock.
+        drop(place); // Dropped without the lock.
         self.changed.notify_waiters();
     }
 }

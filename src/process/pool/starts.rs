@@ -13,20 +13,20 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// The maximal number of doublings of the pause.
 const MOST_DOUBLINGS: u32 = 10;
 
-/// The history of a pool's starts, as far as it decides about the next ones.
+/// The history of a pool's starts, as far as it affects the next ones.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
     permission: Permission,
-    /// A place was given up. Before this instant no worker starts beside another.
+    /// Set after a place was given up. Before this instant, no worker starts in addition to others.
     delayed_until: Option<Instant>,
-    /// The number of failed starts since the last successful one. What the system refuses to many starts at the same
-    /// time counts as one.
+    /// The number of failed starts since the last successful one. Refusals of the system to several starts at the same
+    /// time count as one.
     failures: u32,
-    /// Until then, what the system refuses counts as refused before.
+    /// Until this instant, another refusal of the system does not count.
     refused_until: Option<Instant>,
     last_failure: Option<InitFailure>,
     unused: Option<UnusedDeaths>,
-    /// How often a place was given up, or kept although its tries had failed, since the pool was made.
+    /// How often a place was given up, or kept after its tries had failed, since the pool was created.
     missed: u64,
 }
 
@@ -35,13 +35,13 @@ enum Permission {
     /// Workers start when the pool wants them.
     #[default]
     Granted,
-    /// No worker could be started: the next one starts for new work only.
+    /// No worker could be started. The next one starts only for new work.
     GaveUp,
-    /// Every start would fail in the same way: none starts before `warm_up`.
+    /// Every start would fail in the same way. None starts before `warm_up`.
     Broken,
 }
 
-/// Workers that died before they did any work, since one last did some.
+/// The workers that died unused since a worker last did some work.
 #[derive(Debug)]
 struct UnusedDeaths {
     count: u32,
@@ -70,11 +70,11 @@ pub(super) struct FailedStart {
 pub(super) enum StartVerdict {
     /// The same place tries again after this pause.
     TryAgain(Duration),
-    /// The tries of the place have failed. It tries again after this pause, since the pool keeps its worker.
+    /// All tries of the place have failed. It tries again after this pause, since the pool keeps its worker.
     KeepTrying(Duration),
-    /// The place is given up. The pool looks again after this pause whether it wants another worker.
+    /// The place is given up. After this pause, the pool checks whether it wants another worker.
     Release(Duration),
-    /// The place is given up, and no other worker will take the waiting calls: they fail.
+    /// The place is given up, and no other worker will run the waiting calls: they fail.
     FailWaiting,
 }
 
@@ -82,9 +82,9 @@ pub(super) enum StartVerdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) struct StartPermit {
-    /// Also those that the pool keeps without work.
+    /// Whether also the workers may start that the pool keeps without work.
     pub(super) for_kept: bool,
-    /// Only the first worker of a pool that has none.
+    /// Whether only the first worker of a pool without workers may start.
     pub(super) first_only: bool,
 }
 
@@ -97,7 +97,7 @@ impl Starts {
         })
     }
 
-    /// A start failed.
+    /// Records a failed start.
     pub(super) fn failed(&mut self, start: FailedStart, now: Instant) -> StartVerdict {
         if self.counts(start.kind, now) {
             self.failures += 1;
@@ -119,8 +119,8 @@ impl Starts {
         verdict
     }
 
-    /// Whether it is another failure, rather than the last one again. Many starts at the same time take from each other
-    /// what the system has left. So a refusal counts once in the pause that follows it.
+    /// Whether this is another failure, rather than the last one again. Several starts at the same time compete for
+    /// what the system has left. So refusals count once in the pause that follows the first.
     fn counts(&mut self, kind: FailureKind, now: Instant) -> bool {
         if kind != FailureKind::Refused {
             return true;
@@ -148,8 +148,8 @@ impl Starts {
         }
     }
 
-    /// A start ended early, because its runtime has ended or because the pool is closed. What has broken the pool
-    /// stays its last failure.
+    /// Records that a start ended early, because its runtime has ended or the pool is closed. If the pool is broken,
+    /// the reason for that stays its last failure.
     pub(super) fn cut_off(&mut self) {
         self.missed += 1;
         if self.is_broken() {
@@ -163,19 +163,19 @@ impl Starts {
         });
     }
 
-    /// A worker is ready.
+    /// Records that a worker is ready.
     pub(super) fn ready(&mut self) {
         (self.failures, self.refused_until) = (0, None);
         self.permission = Permission::Granted;
         self.delayed_until = None;
     }
 
-    /// A worker did some work.
+    /// Records that a worker did some work.
     pub(super) fn worked(&mut self) {
         self.unused = None;
     }
 
-    /// A worker died before it did any work.
+    /// Records that a worker died before it did any work.
     pub(super) fn died_unused(&mut self, now: Instant) {
         let before = self.unused.as_ref().map_or(0, |deaths| deaths.count);
         self.unused = Some(UnusedDeaths {
@@ -189,14 +189,14 @@ impl Starts {
         self.unused.as_ref().map(|deaths| deaths.starts_after)
     }
 
-    /// New work arrived.
+    /// Records that new work arrived.
     pub(super) fn work_arrived(&mut self) {
         if self.permission == Permission::GaveUp {
             self.permission = Permission::Granted;
         }
     }
 
-    /// `warm_up` was called: everything is tried again.
+    /// Resets the history, because `warm_up` tries everything again.
     pub(super) fn warm_up(&mut self) {
         self.ready();
     }
@@ -223,8 +223,8 @@ impl Starts {
     }
 }
 
-/// The number of consecutive failures after which the pool expects no worker any more, although this number of
-/// other places is taken.
+/// The number of consecutive failures after which the pool expects no further worker, while `others` other places are
+/// taken.
 fn most(others: usize) -> u32 {
     let places = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(2);
     MOST_FAILURES.saturating_mul(places)

@@ -1,5 +1,5 @@
-//! The state of a pool under its lock, and its decisions: which worker is next, whether another one should
-//! start, which call is refused. Nothing here waits, answers a caller or wakes a task.
+//! The state of a pool under its lock, and its decisions: which worker is next, whether another one should start, which
+//! call is refused. Nothing here waits, answers a caller or wakes a task.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -26,25 +26,25 @@ pub(super) struct PoolState {
     pub(super) backlog: Backlog<WaitingCall>,
     pub(super) places: Places,
     pub(super) idle: IdleWorkers,
-    /// The ids of the workers that may have calls ahead. Each that has some is here.
+    /// The ids of the workers that may have calls ahead. Every worker that has some is in here.
     loaded: BTreeSet<u64>,
     /// The lowest priority of all calls that had to wait.
     lowest: Option<i32>,
-    /// The number of freed places whose calls are not settled yet, and of cancels in progress. A shutdown waits
-    /// for them.
+    /// The number of freed places whose calls are not settled yet, plus the cancels in progress. A shutdown waits for
+    /// both.
     pub(super) settling: usize,
     pub(super) restarts: Restarts,
 }
 
-/// A call in the backlog, with what it holds only while it waits.
+/// A call in the backlog, with what it occupies only while it waits.
 pub(super) struct WaitingCall {
     pub(super) call: EncodedCall,
-    /// Dropping it may wake a caller and lower a metric, so it is dropped without the lock.
+    /// Dropping it may wake a caller and lower a metric, so drop it without the lock.
     pub(super) room: Room,
 }
 
 impl WaitingCall {
-    /// A call that was accepted before, and has left the queue once.
+    /// A call that was accepted before, and has already left the queue once.
     pub(super) fn again(call: EncodedCall) -> Self {
         Self {
             call,
@@ -73,7 +73,7 @@ impl Pending for WaitingCall {
 pub(super) struct Deferred {
     /// Workers with something new for their supervisors.
     wake: Vec<Arc<Link>>,
-    /// The places in limits that calls held while they waited or ran. Dropping them frees the places.
+    /// The rooms that calls held while they waited. Dropping them frees the rooms.
     rooms: Vec<Room>,
     running: Vec<RunningCount>,
 }
@@ -99,7 +99,7 @@ impl PoolState {
         }
     }
 
-    /// A worker has nothing to do. Its supervisor says so, and learns of a dismissal by itself.
+    /// Called when a worker has nothing to do. Its supervisor reports this, and sees a dismissal by itself.
     fn rest(&mut self, link: &Arc<Link>) {
         if link.is_leaving() {
             link.dismiss(Dismissal::Retired);
@@ -110,7 +110,7 @@ impl PoolState {
         }
     }
 
-    /// A call waits from now on. Less urgent calls that were sent ahead of it come back.
+    /// Adds a call to the backlog. Less urgent calls that were sent ahead of it are taken back.
     pub(super) fn enqueue(&mut self, waiting: WaitingCall) -> Deferred {
         let priority = waiting.ticket().options().priority;
         self.backlog.push(waiting);
@@ -134,7 +134,7 @@ impl PoolState {
         deferred
     }
 
-    /// As much work as a worker has room for. A worker without any is idle, or dismissed.
+    /// Returns as much work as a worker has room for. If there is none, the worker is idle, or is dismissed.
     pub(super) fn take_work(
         &mut self,
         link: &Arc<Link>,
@@ -177,7 +177,7 @@ impl PoolState {
         (calls, deferred)
     }
 
-    /// Calls that were sent ahead to another worker, for one that is idle.
+    /// Takes calls that were sent ahead to another worker, for one that is idle.
     fn steal_for(&mut self, thief: &Link, most: usize) -> Vec<TakenBack> {
         let mut after = 0;
         loop {
@@ -194,8 +194,9 @@ impl PoolState {
         }
     }
 
-    /// Some workers with calls ahead, with how many, in the order of their ids after `after`. Not all: a theft takes
-    /// as long in a pool of hundreds as in a small one. Forgets the workers that have no more calls ahead.
+    /// Returns some workers with calls ahead, and how many they have, in the order of their ids after `after`. Not all,
+    /// so that a theft in a pool of hundreds takes as long as in a small one. Forgets workers that have no more calls
+    /// ahead.
     fn loaded_after(&mut self, after: u64, thief: u64) -> Vec<(usize, Arc<Link>)> {
         const MOST: usize = 8;
         let mut found = Vec::new();
@@ -216,12 +217,12 @@ impl PoolState {
         found
     }
 
-    /// Takes a worker off the idle ones, if it is one and more than the kept ones serve.
+    /// Removes a worker from the idle ones, if it is idle and more workers serve than are kept.
     pub(super) fn spare_idle(&mut self, link: &Link, config: &ProcessPoolConfig) -> bool {
         link.rests() && self.places.serving() > config.min_workers && self.idle.remove(link)
     }
 
-    /// The worker of a place is ready. The one that it replaces, if any, finishes its calls and leaves.
+    /// Records that the worker of a place is ready. The one that it replaces, if any, finishes its calls and leaves.
     pub(super) fn worker_ready(&mut self, link: &Arc<Link>) -> Deferred {
         let mut deferred = Deferred::default();
         self.starts.ready();
@@ -230,7 +231,7 @@ impl PoolState {
         if let Some(old) = replaced {
             self.idle.remove(&old);
             old.leave();
-            old.dismiss(Dismissal::Retired); // Or later, when it becomes idle.
+            old.dismiss(Dismissal::Retired); // If it is busy, it is dismissed when it becomes idle.
             deferred.wake.push(old);
         }
         deferred
@@ -293,7 +294,7 @@ impl PoolState {
         self.places.is_empty() && self.settling == 0 && self.backlog.is_empty()
     }
 
-    /// Frees a place whose worker has ended or was given up. It is unsettled from now on.
+    /// Frees a place whose worker has ended or was given up. The place counts as unsettled from now on.
     #[must_use = "dropping a link may answer callers, so it is dropped without the lock"]
     pub(super) fn vacate(&mut self, id: u64) -> Option<PoolPlace> {
         let place = self.places.remove(id)?;
@@ -305,7 +306,7 @@ impl PoolState {
         Some(place)
     }
 
-    /// A vacated place, or a call that was taken out, is settled.
+    /// Records that a vacated place, or a call that was taken out, is settled.
     pub(super) fn settled(&mut self) {
         self.settling -= 1;
     }

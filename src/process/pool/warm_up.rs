@@ -9,19 +9,19 @@ use crate::executor::options::TaskName;
 
 /// A `warm_up` in progress.
 struct WarmUp {
-    /// The number of starts that are still to begin. Those wait for the places of workers that are about to end.
+    /// The number of starts that have not started. They wait for the places of workers that are about to end.
     owed: usize,
-    /// How often the tries of a place had failed before.
+    /// How many places had given up before.
     missed_before: u64,
 }
 
 /// What a `warm_up` finds.
 enum WarmUpProgress {
-    /// Some workers are starting, or about to end and make room.
+    /// Some workers are starting, or are about to end and make room.
     Waits,
     /// Each worker was made ready.
     Done,
-    /// The tries of some places have failed.
+    /// All tries of some places have failed.
     Short(Box<InitFailure>),
     /// The pool is closed.
     Closed,
@@ -88,7 +88,7 @@ impl Pool {
 
     fn begin_warm_up(&self) -> WarmUp {
         let warm_up = WarmUp::begin(&mut self.lock(), &self.config);
-        self.changed.notify_waiters(); // The pauses of kept workers end.
+        self.changed.notify_waiters(); // This ends the pauses of kept workers.
         warm_up
     }
 

@@ -1,12 +1,12 @@
-//! A process that runs one function, outside of any pool. Once it is ready it needs nothing of its parent:
-//! its output goes to its streams, its outcome to a file in memory, and it exits by itself. The parent does
-//! not drive it either: a join waits for its pidfd, from any runtime, or none.
+//! A process that runs one function, outside any pool. Once it is ready it needs nothing from its parent: its output
+//! goes to its streams, its outcome to a file in memory, and it exits by itself. The parent does not drive it either: a
+//! join waits for its pidfd, from any runtime or none.
 //!
-//! Its exit status is taken by the process that created it: this process if it executed or forked it, or the
-//! fork server, which then writes it to a pipe.
+//! The process that created it takes its exit status: this process if it executed or forked it, or the fork server,
+//! which then writes the status to a pipe.
 //!
-//! Reading order: [`order`], what to run, and how it starts; [`shared`], the fork server that all of these processes
-//! share; this file, how its end is awaited; [`outcome`], what it leaves.
+//! Reading order: [`order`], what to run and how it starts; [`shared`], the fork server that all of these processes
+//! share; this file, how its end is awaited; [`outcome`], its result.
 
 mod order;
 mod outcome;
@@ -32,16 +32,16 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The interval of retries after the system refused something.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// A process that has begun to run its function. Dropping this does not end the process.
+/// A process that has started to run its function. Dropping this does not end the process.
 #[derive(Debug)]
 pub(crate) struct RunningProcess {
     pid: u32,
     pidfd: Arc<OwnedFd>,
     left: Arc<LeftOutcome>,
-    /// The pipe through which the fork server reports how it ended, if that has forked it.
+    /// The pipe through which the fork server reports how the process ended, if a fork server forked it.
     exit_pipe: Option<ExitPipe>,
     state: Mutex<ProcessState>,
-    /// It was forked from this process, which must have no other thread when it forks again.
+    /// Whether it was forked from this process, which must have no other thread when it forks again.
     is_fork: bool,
 }
 
@@ -50,14 +50,14 @@ struct ProcessState {
     process: ChildProcess,
     /// The kernel's count of kills for lack of memory, before the process did anything.
     oom_kills: u64,
-    /// Since when it is known to have ended, while how it ended is unknown.
+    /// Since when it is known to have ended without a known exit status.
     gone: Option<Instant>,
-    /// How it ended, once that is known, or known to remain unknown.
+    /// How it ended, once that is known, or is known to remain unknown.
     end: Option<Death>,
 }
 
 impl RunningProcess {
-    /// A process that is ready, and is left to itself.
+    /// Takes over a process that is ready and runs by itself.
     fn from_newborn(newborn: Newborn, left: LeftOutcome, is_fork: bool) -> Self {
         let oom_kills = newborn.oom_kills;
         let (process, exit_pipe) = newborn.child.set_free();
@@ -85,7 +85,7 @@ impl RunningProcess {
         &self.pidfd
     }
 
-    /// Asks it and its process group to end, if it has not ended.
+    /// Asks the process and its process group to end, if it has not ended.
     pub(crate) fn terminate(&self) {
         let state = self.lock();
         if !state.process.has_ended() {
@@ -93,7 +93,7 @@ impl RunningProcess {
         }
     }
 
-    /// Kills it and its process group, if it has not ended.
+    /// Kills the process and its process group, if it has not ended.
     pub(crate) fn kill(&self) {
         let state = self.lock();
         if !state.process.has_ended() {
@@ -101,7 +101,7 @@ impl RunningProcess {
         }
     }
 
-    /// How it ended, if it has and that is known.
+    /// How the process ended, if it has and that is known.
     pub(crate) fn try_end(&self) -> Option<Death> {
         let mut state = self.lock();
         if state.end.is_none() && state.process.has_ended() {
@@ -124,7 +124,7 @@ impl RunningProcess {
         state.end.clone()
     }
 
-    /// Waits until it has ended, and returns how.
+    /// Waits until the process has ended, and returns how.
     pub(crate) async fn ended(&self) -> Death {
         loop {
             if let Some(end) = self.try_end() {
@@ -139,22 +139,22 @@ impl RunningProcess {
         }
     }
 
-    /// Like `ended`, in a thread. `None` if it has not ended by `limit`.
+    /// Like `ended`, on a thread. `None` if the process has not ended by `limit`.
     pub(crate) fn blocking_ended(&self, limit: Option<Instant>) -> Option<Death> {
         loop {
             if let Some(end) = self.try_end() {
                 return Some(end);
             }
-            let (sign, patience) = self.next_sign();
-            let patience = patience.map(|patience| Instant::now() + patience);
-            let until = [limit, patience].into_iter().flatten().min();
+            let (sign, signal_after) = self.next_sign();
+            let signal_after = signal_after.map(|signal_after| Instant::now() + signal_after);
+            let until = [limit, signal_after].into_iter().flatten().min();
             if !sys::await_readable(sign, until) && until == limit {
                 return None;
             }
         }
     }
 
-    /// The descriptor that becomes readable with the next news of its end, and how long to wait for it.
+    /// The descriptor that becomes readable when more is known about its end, and how long to wait for that.
     fn next_sign(&self) -> (BorrowedFd<'_>, Option<Duration>) {
         match (&self.exit_pipe, self.lock().gone) {
             (Some(pipe), Some(gone)) => (pipe.as_fd(), Some(GRACE.saturating_sub(gone.elapsed()))),
@@ -164,17 +164,17 @@ impl RunningProcess {
 
     /// The outcome of the ended process.
     pub(crate) fn outcome(&self, death: Death) -> ProcessOutcome {
-        // Where there is only one thread, another would prevent the next fork.
+        // In a program with one thread, another thread would prevent the next fork.
         ProcessOutcome::new(self.left.clone(), death, !self.is_fork)
     }
 
-    /// No one waits for it any more: ensures that its exit status is taken, and calls `then`. If there is no
-    /// runtime, or that ends first, a thread takes the status when this is dropped.
+    /// Called when no caller waits for the process any more: ensures that its exit status is taken, and calls `then`.
+    /// Without a runtime, or if the runtime ends first, a thread takes the status when this is dropped.
     pub(crate) fn reap_in_background(self: Arc<Self>, then: impl FnOnce(&Self) + Send + 'static) {
         if self.try_end().is_some() {
             return then(&self);
         }
-        // A fork still seems to be in the runtime that it was forked in, which does not run there.
+        // In a fork, this thread still seems to be in its parent's runtime, which does not run there.
         if sys::generation() == 0 && Handle::try_current().is_ok() {
             Home::new().spawn(async move {
                 self.ended().await;
@@ -191,6 +191,6 @@ impl RunningProcess {
 /// Waits until `fd` is readable.
 pub(crate) async fn readable(fd: impl AsFd) {
     if home::readable(fd).await.is_err() {
-        sleep(AGAIN).await; // Perhaps no descriptor is left to wait with.
+        sleep(AGAIN).await; // There may be no descriptor left for the runtime to wait with.
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct StartOrder {
     pub(crate) max_result: u64,
     pub(crate) confinement: Option<Confinement>,
     pub(crate) spawn_timeout: Duration,
-    /// `None` is an empty one.
+    /// `None`: an empty stdin.
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
@@ -48,7 +48,7 @@ pub(crate) struct StartOrder {
 /// Why there is no process.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// It is not possible.
+    /// This build or these settings cannot run it.
     Build(BuildError),
     /// The start failed.
     Start(Box<InitFailure>),
@@ -66,16 +66,16 @@ impl Refusal {
 
 /// A process that is about to run its function. Dropping this kills the process.
 ///
-/// The start runs in a task of its own. So its caller may be dropped after the process is ready, and before the caller
+/// The start runs in a task of its own. So its caller may be dropped after the process is ready and before the caller
 /// receives it.
 #[must_use = "dropping it kills the process"]
 pub(crate) struct StartedProcess(Option<Arc<RunningProcess>>);
 
 impl StartedProcess {
-    /// Leaves the process to itself.
+    /// Lets the process run by itself.
     pub(crate) fn keep(mut self) -> Arc<RunningProcess> {
         let running = self.0.take();
-        running.expect("only this takes it")
+        running.expect("only `keep` and the drop take it")
     }
 }
 
@@ -101,7 +101,7 @@ impl StartOrder {
         let process_setup = self.process_setup()?;
         let max_result = self.max_result;
         let mut not_theirs = self.ours;
-        // These travel with the process setup, whichever start method is used.
+        // They travel with the process setup, whichever start method is used.
         let shared = outcome_file
             .share()
             .map_err(Refusal::system("share a file in memory"))?;
@@ -131,7 +131,7 @@ impl StartOrder {
             limits: Vec::new(),
             confinement: None,
             outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
-            max_frame_length: 0, // Only greetings arrive.
+            max_frame_length: 0, // Only greetings arrive from it.
             spawn_timeout: self.spawn_timeout,
             may_block,
         });
@@ -150,7 +150,7 @@ impl StartOrder {
             output: [self.stdout, self.stderr],
             setup: &setup,
         };
-        // Its output goes to its streams.
+        // No task reads its output, which goes directly to its streams.
         let no_outputs = |_| Ok(Outputs::default());
         let ready = match Newborn::create(&starter, new, no_outputs).await {
             Ok(newborn) => {
@@ -185,7 +185,7 @@ impl StartOrder {
             max_result: self.max_result,
             confinement: self.confinement.clone(),
             function: *function,
-            descriptors: args.descriptors().len() as u32, // There are few.
+            descriptors: args.descriptors().len() as u32, // There are at most a few hundred.
         })
     }
 }
@@ -193,7 +193,7 @@ impl StartOrder {
 /// Why there is no process.
 fn refused(failure: StartFailure, is_fork: bool) -> Refusal {
     match &failure.error {
-        // The reason is not the system but the other threads.
+        // The other threads are the reason, not the system.
         StartError::System { error, .. }
             if is_fork && error.kind() == io::ErrorKind::ResourceBusy =>
         {

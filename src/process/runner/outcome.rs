@@ -1,18 +1,18 @@
-//! The outcome of a process. The first join fixes it for all later ones: a file in memory can change as long as
-//! any process has it.
+//! The outcome of a process. The first join fixes it for all later ones: a file in memory can change as long as any
+//! process has it.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::Ticket;
-use crate::process::verdict::cause;
+use crate::executor::served::failure_cause;
 use crate::wire::Reader;
 use crate::wire::process_setup::OutcomeFile;
 
-/// An outcome of this size or more is read on a blocking thread: it could stall the runtime.
+/// An outcome of this size or more is read on a blocking thread, because it could stall the runtime.
 const LARGE: u64 = 256 * 1024;
 
-/// What a process leaves.
+/// What a process leaves behind.
 #[derive(Debug)]
 pub(super) struct LeftOutcome {
     file: OutcomeFile,
@@ -38,7 +38,7 @@ impl LeftOutcome {
         })
     }
 
-    /// `death` counts if the process left nothing.
+    /// `death` is the reason if the process left no outcome.
     fn read(&self, death: Death, ticket: &Ticket) -> Result<Reader, TaskError> {
         let unreadable = |reason: &str| {
             let what = format!("ran, but its result cannot be read: {reason}");
@@ -50,7 +50,7 @@ impl LeftOutcome {
         };
         match self.file.read(*len) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(failure)) => Err(ticket.error(failure.has_started(), cause(failure))),
+            Ok(Err(failure)) => Err(ticket.error(failure.has_started(), failure_cause(failure))),
             Err(error) => Err(unreadable(&error.to_string())),
         }
     }
@@ -73,7 +73,7 @@ impl ProcessOutcome {
         }
     }
 
-    /// Whether to read it on another thread, because that takes long.
+    /// Whether to read it on another thread, because reading takes long.
     pub(crate) fn may_stall(&self) -> bool {
         self.has_threads && matches!(self.left.find(), Ok(Some(LARGE..)))
     }

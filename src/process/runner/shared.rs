@@ -1,7 +1,7 @@
-//! The fork servers of the program's processes that run one function. They share what differs least: a bare fork server
-//! serves all that have no preload, and each preload has a fork server of its own. Processes without the environment of
-//! the program do not share one with others: a fork has the memory of its fork server, and so must not find that
-//! environment there.
+//! The fork servers for the program's processes that run one function. One bare fork server serves all processes
+//! without a preload, and each preload has a fork server of its own. Processes with a cleared environment do not share
+//! a fork server with others: a fork has the memory of its fork server, and must not find the program's environment
+//! there.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::process::start::{ForkServer, Opening, Recipe, Surroundings};
 use crate::sys;
 use crate::wire::FunctionOffset;
 
-/// The most fork servers of a program. Each is a process that stays.
+/// The most fork servers of a program. Each of them stays until the program ends.
 const MOST: usize = 32;
 
 static FORK_SERVERS: Mutex<SharedForkServers> = Mutex::new(SharedForkServers {
@@ -24,7 +24,7 @@ struct SharedForkServers {
     servers: Vec<(ForkServerKey, Arc<ForkServer>)>,
 }
 
-/// What a fork server has done before its first fork.
+/// What makes fork servers differ: what each has done before its first fork.
 #[derive(PartialEq, Eq)]
 struct ForkServerKey {
     env_clear: bool,
@@ -51,16 +51,16 @@ pub(super) fn surroundings(process: &Surroundings) -> Surroundings {
     }
 }
 
-/// The fork server that starts by this recipe.
+/// Returns the fork server that starts by this recipe.
 ///
 /// # Errors
-/// The program has too many.
+/// If the program has too many.
 pub(super) fn fork_server(recipe: &Recipe) -> Result<Arc<ForkServer>, BuildError> {
     let key = ForkServerKey::of(recipe);
     let mut shared = FORK_SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
     if shared.generation != sys::generation() {
         shared.generation = sys::generation();
-        // Their drop would end the fork servers of another process.
+        // Dropping them would end the fork servers of another process.
         std::mem::forget(std::mem::take(&mut shared.servers));
     }
     if let Some((_, server)) = shared.servers.iter().find(|(known, _)| *known == key) {

@@ -1,4 +1,4 @@
-//! A process that was started, however that was done.
+//! A process that was started, by any start method.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::forkserver_process::ForkServerProcess;
 use crate::home::{Watched, timeout};
 use crate::sys::{ChildProcess, Direction, Exit, OwnedFd};
 
-/// The time within which a fork server must report how a process ended. A stopped one never does.
+/// The time within which a fork server must report how a process ended. A stopped fork server never reports it.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Dropping it kills it.
+/// A started process. Dropping it kills the process.
 pub(in crate::process) struct Child {
-    // Dropped first: what follows asks for the exit status of a process that has been killed.
+    // Dropped first: the drop of the next fields requests the exit status of a killed process.
     process: ChildProcess,
     /// Becomes readable when the process ends.
     end: Watched<Arc<OwnedFd>>,
@@ -27,9 +27,9 @@ pub(in crate::process) struct Child {
 enum ChildReaper {
     /// This process.
     Own,
-    /// The fork server that forked it, on request.
+    /// The fork server that forked it, when this process requests it.
     ForkServer(UnreapedChild),
-    /// The fork server that forked it, unasked. It is held while the process starts.
+    /// The fork server that forked it, without a request. It is held while the process starts.
     #[cfg(feature = "multiprocessing")]
     Unasked(
         ExitPipe,
@@ -37,7 +37,7 @@ enum ChildReaper {
     ),
 }
 
-/// A child whose exit status its fork server has to take. Dropping this asks for that, and does not wait.
+/// A child whose exit status its fork server must take. Dropping this requests that without waiting.
 struct UnreapedChild {
     fork_server: Option<Arc<ForkServerProcess>>,
     pid: u32,
@@ -55,7 +55,7 @@ impl Child {
         Self::new(process, ChildReaper::ForkServer(unreaped))
     }
 
-    /// A process that a fork server has forked. It reports the exit status unasked.
+    /// A process that a fork server has forked. The fork server reports the exit status without a request.
     #[cfg(feature = "multiprocessing")]
     pub(super) fn reported(
         process: ChildProcess,
@@ -82,27 +82,27 @@ impl Child {
         self.process.pidfd()
     }
 
-    /// Kills it and its process group.
+    /// Kills the process and its process group.
     pub(in crate::process) fn kill(&self) {
         self.process.kill();
     }
 
-    /// Asks it and its process group to end.
+    /// Asks the process and its process group to end.
     pub(in crate::process) fn terminate(&self) {
         self.process.terminate();
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub(in crate::process) async fn ended(&mut self) {
         poll_fn(|cx| self.poll_ended(cx)).await;
     }
 
-    /// Ready once it has ended.
+    /// Ready once the process has ended.
     pub(in crate::process) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.end.poll_ready(cx)
     }
 
-    /// Waits until it has ended, and returns how. Kills the rest of its process group.
+    /// Waits until the process has ended, and returns how. Kills the rest of its process group.
     pub(in crate::process) async fn exit(&mut self) -> Exit {
         self.ended().await;
         let exit = match &mut self.reaper {
@@ -114,14 +114,14 @@ impl Child {
             #[cfg(feature = "multiprocessing")]
             ChildReaper::Unasked(pipe, _) => timeout(ANSWER, pipe.read()).await,
         };
-        // Without an answer, nothing is known. Then the drop asks once more to have it reaped.
+        // Without an answer, the exit status is unknown. The drop then requests the reaping once more.
         let exit = exit.filter(Exit::is_known);
         exit.or_else(|| self.process.reap_orphan())
             .unwrap_or_default()
     }
 
-    /// Leaves the process to itself: neither a drop nor its own end is the end of what is in its process group. Returns
-    /// it, with the pipe for its exit status unless this process takes that.
+    /// Lets the process run by itself: dropping this, or the end of the process, does not end the others in its process
+    /// group. Returns the process, with the pipe for its exit status if a fork server reports that.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn set_free(self) -> (ChildProcess, Option<ExitPipe>) {
         let mut process = self.process;

@@ -1,5 +1,5 @@
-//! The first messages with a new process: both check that they use the same protocol and are the same build,
-//! and the parent sends the setup.
+//! The first messages with a new process. Both sides check that they use the same protocol and are the same build, and
+//! the parent sends the setup.
 
 use std::collections::VecDeque;
 
@@ -16,8 +16,8 @@ use crate::wire::{Chain, Reader};
 pub(in crate::process) struct ChildConnection {
     pub(in crate::process) stream: Watched<Socket>,
     pub(super) frames: FrameBuffer,
-    /// The descriptors that came with the bytes in `frames`. `None` if the system closes them: only a fork server
-    /// sends any.
+    /// The descriptors that came with the bytes in `frames`. `None` if the system closes them: only a fork server sends
+    /// descriptors.
     pub(super) fds: Option<VecDeque<OwnedFd>>,
     own: BuildIdentity,
     /// What is left to send after its greeting.
@@ -25,15 +25,15 @@ pub(in crate::process) struct ChildConnection {
 }
 
 impl ChildConnection {
-    /// The greeting is small; a process that announces more is no worker.
+    /// The longest greeting. A process that announces more is no worker.
     const GREETING: usize = 4096;
-    /// How much of something else an error quotes.
+    /// The most bytes of an unknown message that an error quotes.
     const QUOTED: usize = 1024;
-    /// A setup up to this size goes with the hello: every new socket has room for it.
+    /// A setup up to this size is sent with the hello: every new socket has room for it.
     const EARLY: usize = 4096;
 
-    /// Sends the first messages through one end of a new socket pair: the hello, and `setup`. The process at
-    /// the other end need not exist yet; then the messages wait for it.
+    /// Sends the first messages through one end of a new socket pair: the hello, and `setup`. The process at the other
+    /// end need not exist yet; the messages wait for it.
     pub(super) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
         let own = BuildIdentity::own();
         let mut words = Chain::new();
@@ -46,7 +46,7 @@ impl ChildConnection {
         let set = socket.set_nonblocking(true);
         set.map_err(StartError::system("use a socket"))?;
         let said = words.send_with(|bytes, fds| sys::send_with_fds(socket.as_fd(), bytes, fds));
-        said.map_err(|_| StartError::Mute)?;
+        said.map_err(|_| StartError::SentNothing)?;
         Ok(Self {
             stream: Watched::new(socket, Direction::In),
             frames: FrameBuffer::new(Self::GREETING),
@@ -61,18 +61,18 @@ impl ChildConnection {
         self.fds = Some(VecDeque::new());
     }
 
-    /// Waits until the process is ready, at most for the time that its start may take.
+    /// Waits until the process is ready, at most as long as its start may take.
     pub(super) async fn establish(&mut self, recipe: &Recipe) -> Result<(), StartError> {
         let limit = recipe.spawn_timeout;
         let met = timeout(limit, self.meet()).await;
         met.unwrap_or(Err(StartError::TimedOut(limit)))
     }
 
-    /// The process sends two short messages.
+    /// Receives the two short messages of the process.
     async fn meet(&mut self) -> Result<(), StartError> {
         let theirs = self.receive(BuildIdentity::parse_greeting).await;
         let theirs = theirs.map_err(|error| match error {
-            StartError::Gone => StartError::Mute,
+            StartError::Ended => StartError::SentNothing,
             other => other,
         })?;
         if theirs.version != self.own.version {
@@ -88,7 +88,7 @@ impl ChildConnection {
             let sent = self.stream.io(|socket| {
                 late.send_with(|bytes, fds| sys::send_with_fds(socket.as_fd(), bytes, fds))
             });
-            sent.await.map_err(|_| StartError::Gone)?;
+            sent.await.map_err(|_| StartError::Ended)?;
             self.stream.turn(Direction::In);
         }
         match self.receive(message::get).await? {
@@ -132,7 +132,7 @@ impl ChildConnection {
                 }
             }
             match received {
-                Ok(0) | Err(_) if self.frames.len() == 0 => return Err(StartError::Gone),
+                Ok(0) | Err(_) if self.frames.len() == 0 => return Err(StartError::Ended),
                 Ok(0) | Err(_) => return Err(garbage(self.frames.unread())),
                 Ok(len) => self.frames.push(&bytes[..len]),
             }
@@ -159,7 +159,7 @@ mod tests {
             let _hello = socket.read(&mut [0; 4096]);
             let _ = socket.write_all(&bytes);
             let _ = socket.shutdown(std::net::Shutdown::Write);
-            let _ = socket.read_to_end(&mut Vec::new()); // Until the parent hangs up.
+            let _ = socket.read_to_end(&mut Vec::new()); // Keeps the socket open until the parent hangs up.
         });
         let mut connection = ChildConnection::begin(ours, Chain::new()).expect("a connection");
         let outcome = connection.meet().await;
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_that_speaks_another_version_is_told_apart() {
+    async fn a_worker_of_another_version_is_recognised() {
         let theirs = BuildIdentity {
             version: 99,
             ..BuildIdentity::own()
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_of_another_build_is_told_apart() {
+    async fn a_worker_of_another_build_is_recognised() {
         let theirs = BuildIdentity {
             build: b"another".to_vec(),
             ..BuildIdentity::own()
@@ -220,13 +220,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_that_hangs_up_before_it_is_ready_is_gone() {
+    async fn a_worker_that_closes_its_connection_before_it_is_ready_has_died() {
         let error = meet(Vec::new()).await.expect_err("nothing came");
-        assert!(matches!(error, StartError::Mute), "{error:?}");
+        assert!(matches!(error, StartError::SentNothing), "{error:?}");
         let error = meet(greeting(&BuildIdentity::own()))
             .await
             .expect_err("never ready");
-        assert!(matches!(error, StartError::Gone), "{error:?}");
+        assert!(matches!(error, StartError::Ended), "{error:?}");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! [`Starter`]: the ways to create a process. Each yields the process, and the parent's end of its socket with the
+//! [`Starter`]: the ways to create a process. Each returns the process, and the parent's end of its socket with the
 //! first messages in it.
 
 use std::sync::Arc;
@@ -54,7 +54,7 @@ async fn execute(new: NewProcess<'_>) -> Result<CreatedProcess, StartError> {
     let [stdout, stderr] = new.output;
     let process = new.recipe.execute(new.role, [theirs, stdout, stderr]);
     let child = Child::from(process.await?);
-    // Not before there is a pidfd: a process that ended by then could not be watched.
+    // Not before there is a pidfd: a process that ended before that could not be watched.
     let connection = ChildConnection::begin(ours, (new.setup)())?;
     Ok((child, connection))
 }
@@ -83,8 +83,8 @@ async fn fork_at(
                 fds.push(theirs.into());
                 if let Some((process, server)) = server.run(recipe, surroundings, fds).await? {
                     let child = Child::reported(process, exit_pipe.into(), server);
-                    // Only once this process has the pidfd. If the start is dropped before that, the process finds a
-                    // closed socket and exits.
+                    // Sent once this process has the pidfd. If the start is dropped before that, the new process finds
+                    // a closed socket and exits.
                     return Ok((child, ChildConnection::begin(ours, setup())?));
                 }
             }
@@ -99,5 +99,5 @@ async fn fork_at(
             }
         }
     }
-    Err(StartError::Gone)
+    Err(StartError::Ended)
 }

@@ -20,10 +20,10 @@ pub(in crate::process) enum StartError {
         error: io::Error,
     },
     TimedOut(Duration),
-    /// It ended, or hung up, before it sent anything.
-    Mute,
-    /// It ended, or hung up, before it was ready.
-    Gone,
+    /// It ended, or closed the connection, before it sent anything.
+    SentNothing,
+    /// It ended, or closed the connection, before it was ready.
+    Ended,
     Garbage(String),
     OtherVersion(u16),
     OtherBuild,
@@ -33,7 +33,7 @@ pub(in crate::process) enum StartError {
     ForkServerDied {
         pid: u32,
         exit: Exit,
-        mute: bool,
+        sent_nothing: bool,
         stderr_tail: String,
     },
     /// The fork server has ended and cannot be replaced.
@@ -60,8 +60,8 @@ impl fmt::Display for StartError {
                 "a process was not ready within {limit:?} and was killed; \
                  raise `spawn_timeout` if its initializer, or the preload, needs longer"
             ),
-            Self::Mute => write!(f, "a process ended before it sent anything; {IS_INIT_FIRST}"),
-            Self::Gone => f.write_str("a process ended before it was ready"),
+            Self::SentNothing => write!(f, "a process ended before it sent anything; {IS_INIT_FIRST}"),
+            Self::Ended => f.write_str("a process ended before it was ready"),
             Self::Garbage(text) => {
                 let start: String = text.chars().take(200).collect();
                 write!(
@@ -81,9 +81,9 @@ impl fmt::Display for StartError {
             ),
             Self::UserCode(_, Ok(reason)) => f.write_str(reason),
             Self::UserCode(what, Err(_)) => write!(f, "the {what}"),
-            Self::ForkServerDied { mute, .. } => {
+            Self::ForkServerDied { sent_nothing, .. } => {
                 f.write_str("the fork server ended before it was ready")?;
-                if *mute {
+                if *sent_nothing {
                     write!(f, "; {IS_INIT_FIRST}")?;
                 }
                 Ok(())

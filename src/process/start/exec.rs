@@ -6,7 +6,7 @@ use crate::sys::{self, ChildProcess, OwnedFd};
 use crate::wire::message::{MARKER, Role};
 
 impl Surroundings {
-    /// Starts a process in the role `role`, with these as its stdin, stdout and stderr. Blocks for about a
+    /// Starts a process in the role `role`, with these streams as its stdin, stdout and stderr. Blocks for about a
     /// millisecond.
     pub(super) fn execute(
         &self,

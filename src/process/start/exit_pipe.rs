@@ -1,4 +1,4 @@
-//! [`ExitPipe`]: how a process ended, as its fork server writes it to a pipe, unasked.
+//! [`ExitPipe`]: how a process ended, as its fork server writes it to a pipe without a request.
 
 use std::io::{PipeReader, Read as _};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(in crate::process) struct ExitPipe(PipeReader);
 
 impl ExitPipe {
-    /// How the process ended; `None` if that is not reported yet. Without the fork server it remains unknown.
+    /// How the process ended; `None` if that is not reported yet. If the fork server ends first, it remains unknown.
     pub(in crate::process) fn try_read(&self) -> Option<Exit> {
         if !sys::is_readable(&self.0) {
             return None;

@@ -15,7 +15,7 @@ pub(in crate::process) struct StartFailure {
 /// What a failed start says about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum FailureKind {
-    /// The system refused something. It may grant that later, and refuses it to every start until then.
+    /// The system refused something. It refuses this to every start for now, and may grant it later.
     Refused,
     /// The process ended or was not ready in time.
     Lost,
@@ -28,8 +28,8 @@ impl StartFailure {
         match self.error {
             StartError::System { .. } => FailureKind::Refused,
             StartError::TimedOut(_)
-            | StartError::Mute
-            | StartError::Gone
+            | StartError::SentNothing
+            | StartError::Ended
             | StartError::ForkServerDied { .. }
             | StartError::Closed => FailureKind::Lost,
             StartError::UserCode(..)
@@ -40,7 +40,7 @@ impl StartFailure {
         }
     }
 
-    /// The report for those who wait for the process.
+    /// The report for callers that wait for the process.
     pub(in crate::process) fn into_report(self) -> Box<InitFailure> {
         let reason = self.error.to_string();
         let (death, panic) = match self.error {
@@ -50,8 +50,8 @@ impl StartFailure {
                 stderr_tail,
                 ..
             } => (Some(death(pid, exit, stderr_tail, u64::MAX)), None),
-            // It ended by itself.
-            StartError::Mute | StartError::Gone => (self.death, None),
+            // The process ended by itself.
+            StartError::SentNothing | StartError::Ended => (self.death, None),
             StartError::UserCode(_, Err(panic)) => (None, Some(panic)),
             _ => (None, None),
         };
@@ -64,7 +64,7 @@ impl StartFailure {
     }
 }
 
-/// There was no process.
+/// A failure without a process.
 impl From<StartError> for StartFailure {
     fn from(error: StartError) -> Self {
         Self { error, death: None }
@@ -80,7 +80,7 @@ mod tests {
     use crate::sys::Exit;
 
     #[test]
-    fn what_the_program_caused_is_permanent_and_what_the_system_refused_is_not() {
+    fn a_start_failure_is_permanent_if_the_program_caused_it_and_not_if_the_system_refused() {
         let refused = io::ErrorKind::OutOfMemory.into();
         for (error, kind) in [
             (
@@ -94,7 +94,7 @@ mod tests {
                 FailureKind::Refused,
             ),
             (StartError::TimedOut(Duration::ZERO), FailureKind::Lost),
-            (StartError::Mute, FailureKind::Lost),
+            (StartError::SentNothing, FailureKind::Lost),
         ] {
             assert_eq!(StartFailure::from(error).kind(), kind);
         }
@@ -109,11 +109,11 @@ mod tests {
         let error = StartError::ForkServerDied {
             pid: 12,
             exit,
-            mute: false,
+            sent_nothing: false,
             stderr_tail: "out of luck".to_owned(),
         };
         let report = StartFailure::from(error).into_report();
-        let death = report.death.expect("it has ended");
+        let death = report.death.expect("the process has ended");
         assert_eq!((death.pid, death.exit_code), (12, Some(7)));
         assert_eq!(death.stderr_tail, "out of luck");
         assert!(report.panic.is_none() && !report.broken);

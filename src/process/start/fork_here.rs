@@ -11,7 +11,8 @@ use crate::sys::{self, AsRawFd as _, ChildProcess, RawFd};
 #[derive(Debug)]
 pub(in crate::process) struct ForkHere {
     pub(in crate::process) serve: ServeForked,
-    /// Descriptors that the fork closes: with its parent's ends of its own pipes open, it would never see their end.
+    /// Descriptors that the fork closes: if it kept its parent's ends of its own pipes open, it would never see their
+    /// end.
     pub(in crate::process) not_theirs: Vec<RawFd>,
 }
 
@@ -28,7 +29,8 @@ impl ForkHere {
         let [stdout, stderr] = new.output;
         let pid = sys::fork_for(|way| {
             #[expect(unsafe_code, reason = "a fork leaves what its parent owns")]
-            // SAFETY: this is the fork. `fork_for` ends it after this function, which uses none of them.
+            // SAFETY: this is the fork. `fork_for` ends the process after this function, which uses none of these
+            // values.
             unsafe {
                 sys::abandon(&[&self.not_theirs[..], &[ours.as_raw_fd()]].concat());
             }

@@ -24,12 +24,12 @@ use crate::wire::message::Role;
 
 /// How long a fork server may take to end after it closed its socket.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
-/// A shared fork server is killed only after it was silent for this long: the processes that it forked
-/// lose their exit status with it. One that runs answers far sooner.
+/// A shared fork server is killed only after it was silent for this long, because the processes that it forked lose
+/// their exit status with it. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. Returns its exit code.
-/// A function pointer, because this module does not import `worker`.
+/// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. Returns its exit code. A
+/// function pointer, because this module does not import `worker`.
 pub(crate) type ServeForked = fn(Role, io::Result<Socket>, Option<OwnedFd>, &OneWay) -> i32;
 
 pub(in crate::process) struct ForkServer {
@@ -40,7 +40,7 @@ pub(in crate::process) struct ForkServer {
 }
 
 enum ForkServerState {
-    /// The next request starts one.
+    /// The next request starts a fork server.
     Absent,
     /// Forked from this process; no message has been sent yet.
     Unmet(ChildProcess, Socket, ForkServerSurroundings),
@@ -54,12 +54,14 @@ enum ForkServerState {
 }
 
 impl ForkServer {
-    /// A fork server that is this executable, started again. Output of its preload goes to our stderr.
+    /// A fork server that is this executable, started again. The output of its preload is relayed to this process's
+    /// stderr.
     pub(in crate::process) fn executed() -> Self {
         Self::with_outlets(Outlets::new(None, None))
     }
 
-    /// As `executed`, for a fork server that needs no task of a runtime: its preload writes to our stderr itself.
+    /// As `executed`, for a fork server that needs no task of a runtime: its preload writes to this process's stderr
+    /// itself.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
         Self::with_outlets(Outlets::new(None, Some(Output::share())))
@@ -82,7 +84,7 @@ impl ForkServer {
         socket.set_nonblocking(true)?;
         let pid = sys::fork_for(|way| {
             #[expect(unsafe_code, reason = "a fork leaves what its parent owns")]
-            // SAFETY: this is the fork. `fork_for` ends it after this function, which does not use it.
+            // SAFETY: this is the fork. `fork_for` ends the process after this function, which does not use it.
             unsafe {
                 sys::abandon(&[fd]);
             }
@@ -99,9 +101,9 @@ impl ForkServer {
         })
     }
 
-    /// Forks a worker with its socket, stdout and stderr. `None` if the fork server was dead or did not
-    /// answer; the next call may start another. It may have forked a worker nevertheless, so that socket
-    /// must not be used again.
+    /// Forks a worker with its socket, stdout and stderr. `None` if the fork server was dead or did not answer; the
+    /// next call may start another one. The fork server may have forked a worker nevertheless, so that socket must not
+    /// be used again.
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
@@ -117,8 +119,8 @@ impl ForkServer {
         Ok(Some(Child::forked(process, fork_server)))
     }
 
-    /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status,
-    /// which the fork server writes unasked. Fails if it takes longer than the start may; `None` if the fork
+    /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status, which the
+    /// fork server writes without a request. Fails if the fork takes longer than the start may; `None` if the fork
     /// server caused that.
     #[cfg(feature = "multiprocessing")]
     pub(super) async fn run(
@@ -172,8 +174,8 @@ impl ForkServer {
         Ok(Some((process, fork_server)))
     }
 
-    /// Starts a fork server. The first request goes with the first message, so the answer can come as soon
-    /// as it is ready.
+    /// Starts a fork server. The first request is sent with the first message, so the answer can arrive as soon as the
+    /// fork server is ready.
     async fn make_ready(
         &self,
         state: &mut ForkServerState,
@@ -182,7 +184,7 @@ impl ForkServer {
         request: impl FnOnce(&ForkServerSurroundings) -> Result<ForkRequest, StartError>,
     ) -> Result<Arc<ForkServerProcess>, StartError> {
         if matches!(state, ForkServerState::Meeting(_)) {
-            // The task that started this one was dropped half-way.
+            // The task that started this one was dropped before it finished.
             state.kill().await;
             *state = self.without();
         }
@@ -197,7 +199,7 @@ impl ForkServer {
                     let request = match request(&surroundings) {
                         Ok(request) => request,
                         Err(error) => {
-                            // It cannot be replaced, and has done nothing wrong.
+                            // This fork server cannot be replaced, and is not the cause of the failure.
                             *state = ForkServerState::Unmet(process, socket, surroundings);
                             return Err(error);
                         }
@@ -222,7 +224,7 @@ impl ForkServer {
         };
         let failure = match met {
             Ok(connection) => {
-                // No await from here on.
+                // There is no `.await` from here on.
                 let ForkServerState::Meeting(process) = std::mem::replace(state, self.without())
                 else {
                     return Err(StartError::Closed);
@@ -231,19 +233,19 @@ impl ForkServer {
                 let fork_server = Arc::new(fork_server);
                 *state = ForkServerState::Ready(fork_server.clone());
                 if outputs.is_open() {
-                    // It may still write, and so may a process that the preload started.
+                    // The fork server may still write, and so may a process that the preload started.
                     Home::new().spawn(async move { outputs.attend(OutputWriter::default()).await });
                 }
                 return Ok(fork_server);
             }
-            Err(error @ (StartError::Gone | StartError::Mute)) => {
+            Err(error @ (StartError::Ended | StartError::SentNothing)) => {
                 let (pid, exit) = state.ended().await;
                 outputs.finish(OutputWriter::default()).await;
                 let stderr_tail = outputs.tail(OutputWriter::default());
                 StartError::ForkServerDied {
                     pid,
                     exit,
-                    mute: matches!(error, StartError::Mute),
+                    sent_nothing: matches!(error, StartError::SentNothing),
                     stderr_tail,
                 }
             }
@@ -277,19 +279,20 @@ impl ForkServer {
         drop(dead.take_process());
     }
 
-    /// Called when a start takes too long. Kills the fork server if it has been silent for a while, whichever
-    /// task asked it. Returns whether it did.
+    /// Called when a start takes too long. Kills the fork server if it has been silent for a while, whichever task sent
+    /// the request. Returns whether it killed it.
     #[cfg(feature = "multiprocessing")]
     fn kill_if_silent(&self) -> bool {
         let Ok(mut state) = self.fork_server.try_lock() else {
-            return false; // The task that talks to it has a limit for that.
+            return false; // The task that waits for it has a time limit of its own.
         };
         let is_silent = match &*state {
             ForkServerState::Ready(fork_server) if fork_server.is_silent_for(SILENCE) => {
                 drop(fork_server.take_process());
                 true
             }
-            // The task that talked to this one was dropped in between: no one depends on it. Its drop kills it.
+            // The task that waited for this one was dropped in between, so no start depends on it. Dropping the state
+            // kills it.
             ForkServerState::Meeting(_) => false,
             _ => return false,
         };
@@ -316,8 +319,8 @@ impl ForkServer {
 }
 
 impl ForkServerState {
-    /// Kills a process in the state `Meeting` and waits for its exit. The process stays here: if this future
-    /// is dropped, the next call goes on.
+    /// Kills a process in the state `Meeting` and waits for its exit. The process stays in the state: if this future is
+    /// dropped, the next call continues.
     async fn kill(&mut self) {
         if let Self::Meeting(process) = self {
             process.kill();
@@ -325,18 +328,18 @@ impl ForkServerState {
         }
     }
 
-    /// As `kill`, for a process that is about to end by itself. Returns its id and its exit.
+    /// As `kill`, for a process that is about to end by itself. Returns its id and how it ended.
     async fn ended(&mut self) -> (u32, sys::Exit) {
         let Self::Meeting(process) = self else {
             return Default::default();
         };
-        // It may have closed its socket and still run.
+        // The process may have closed its socket and still run.
         let mut end = Watched::new(process.pidfd().clone(), Direction::In);
         timeout(EXIT_GRACE, poll_fn(|cx| end.poll_ready(cx))).await;
         process.kill();
         poll_fn(|cx| end.poll_ready(cx)).await;
         let exit = process.reap();
-        // It may have forked a process already.
+        // The process may have forked another one already.
         sys::reap_orphans_of(process.id(), process.pidfd().clone(), Vec::new());
         (process.id(), exit)
     }

@@ -22,28 +22,29 @@ const MOST_DRAINED: usize = 1 << 20;
 /// The number of the request that goes with the first message.
 const FIRST: u64 = 1;
 
-/// A fork server that is ready. Dropping it kills the process. Whatever it has forked and this process knows holds it:
-/// after the drop no such process is left.
+/// A fork server that is ready. Dropping it kills the fork server. Every process that it has forked and that this
+/// process knows of holds it, so there are none left at the drop.
 pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
     socket: Socket,
     surroundings: ForkServerSurroundings,
-    /// What it forks. It reaps a runner unasked.
+    /// The kind of process that it forks. It reaps a runner without a request.
     role: Role,
-    /// One task asks at a time.
+    /// Only one task at a time sends requests.
     inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when a request has had no answer, even if its task was dropped meanwhile.
     silent_since: Mutex<Option<Instant>>,
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    /// Killed workers that it has not reported as reaped. If it ends first, this process may have to reap them.
+    /// Killed workers that the fork server has not reported as reaped. If it ends first, this process may have to reap
+    /// them.
     forgotten: Mutex<Vec<(u32, Arc<OwnedFd>)>>,
 }
 
 /// A request to a fork server.
 pub(super) struct ForkRequest {
     pub(super) role: Role,
-    /// As [`ToForkServer::Fork`] has them, without those of `change`.
+    /// The descriptors of [`ToForkServer::Fork`], without those of `change`.
     pub(super) fds: Vec<Descriptor>,
     pub(super) change: SurroundingsChange,
 }
@@ -63,7 +64,8 @@ impl ForkRequest {
     }
 }
 
-/// Answers that no task has taken yet. The next task that asks finds the answers to dropped ones here.
+/// Answers that no task has taken yet. The next task that sends a request also finds the answers for tasks that were
+/// dropped.
 struct ForkServerInbox {
     frames: FrameBuffer,
     fds: VecDeque<OwnedFd>,
@@ -76,8 +78,8 @@ type Answer = (FromForkServer, Option<OwnedFd>);
 /// Why there is no answer.
 enum NoAnswer {
     /// The fork server ended.
-    Gone,
-    /// It, or the system, cannot do that.
+    Ended,
+    /// The fork server or the system refused the request.
     Refused(io::Error),
 }
 
@@ -100,7 +102,7 @@ impl ForkServerProcess {
             pidfd: process.pidfd().clone(),
             forgotten: Mutex::default(),
             process: Mutex::new(Some(process)),
-            // Not bound to a runtime: the next request may come from another.
+            // The socket is not registered with a runtime: the next request may come from another one.
             socket: connection.stream.into_inner(),
             surroundings,
             role,
@@ -118,8 +120,8 @@ impl ForkServerProcess {
         &self.surroundings
     }
 
-    /// Forks a process. `None` if the fork server has ended, or does
-    /// not answer within `limit`. Then it is killed, because it would delay all others.
+    /// Forks a process. `None` if the fork server has ended, or does not answer within `limit`. It is then killed,
+    /// because it would delay all others.
     pub(super) async fn fork(
         &self,
         request: ForkRequest,
@@ -141,7 +143,7 @@ impl ForkServerProcess {
         self.forked(&mut inbox, None, limit).await
     }
 
-    /// The answer to the latest request. Sends the request if that has not been done.
+    /// The answer to the latest request. Sends the request if that was not done.
     async fn forked(
         &self,
         inbox: &mut ForkServerInbox,
@@ -160,12 +162,12 @@ impl ForkServerProcess {
             other => Err((other, fd)),
         };
         let answered = self.ask(inbox, request, pick);
-        // It has the lock: time that others took does not count.
+        // This task has the lock: the time that other tasks took does not count.
         match timeout(limit, answered).await {
             Some(Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
             Some(Ok(outcome)) => outcome.map(Some).map_err(failed),
             Some(Err(NoAnswer::Refused(error))) => Err(failed(error)),
-            Some(Err(NoAnswer::Gone)) => Ok(None),
+            Some(Err(NoAnswer::Ended)) => Ok(None),
             None => {
                 drop(self.take_process());
                 Ok(None)
@@ -177,8 +179,8 @@ impl ForkServerProcess {
     fn forked_process(&self, pid: u32, pidfd: Option<OwnedFd>) -> io::Result<ChildProcess> {
         match pidfd {
             Some(pidfd) => self.check(ChildProcess::of_another(self.pid, pid, pidfd)),
-            // The system drops it if this process may open no more files. So nothing here can kill the process, but its
-            // socket is closed as soon as this fails.
+            // The system drops the descriptor if this process may open no more files. Without it nothing here can kill
+            // the process, but its socket is closed as soon as this fails.
             None => {
                 self.ask_to_reap(pid);
                 Err(sys::too_many_descriptors())
@@ -186,7 +188,7 @@ impl ForkServerProcess {
         }
     }
 
-    /// Handles an answer whose task was dropped: ends the process, which no task waits for.
+    /// Handles an answer whose task was dropped: ends the forked process.
     fn discard(&self, (answer, fd): Answer) {
         let FromForkServer::Forked { pid, .. } = answer else {
             return;
@@ -201,8 +203,8 @@ impl ForkServerProcess {
         }
     }
 
-    /// Kills the fork server if it lies about a process. `BrokenPipe` if it has ended: then the system knows no more
-    /// whose that process was.
+    /// Kills the fork server if it reports a process that it did not fork. `BrokenPipe` if it has ended: the system
+    /// then no longer knows which process forked that one.
     fn check(&self, forked: io::Result<ChildProcess>) -> io::Result<ChildProcess> {
         forked.map_err(|error| {
             if error.kind() != io::ErrorKind::InvalidData {
@@ -219,7 +221,7 @@ impl ForkServerProcess {
         })
     }
 
-    /// How a worker ended, if the fork server knows. From now on its process id may be another's.
+    /// How a worker ended, if the fork server knows. After this call, another process may have the worker's process id.
     pub(super) async fn exit_of(&self, worker: u32) -> Option<Exit> {
         let mut inbox = self.inbox.lock().await;
         let request = encode(ToForkServer::Reap { pid: worker });
@@ -232,16 +234,16 @@ impl ForkServerProcess {
             other => Err(other),
         });
         let answered = answered.await;
-        if matches!(answered, Err(NoAnswer::Gone)) {
-            drop(self.take_process()); // Waited for now, rather than when the next one is needed.
-            // Once it has ended, its orphans have another parent.
+        if matches!(answered, Err(NoAnswer::Ended)) {
+            drop(self.take_process()); // The drop waits for its end now, rather than when the next one is needed.
+            // Its orphans have another parent only once it has ended.
             let mut end = Watched::new(self.pidfd.clone(), Direction::In);
             poll_fn(|cx| end.poll_ready(cx)).await;
         }
         answered.ok()
     }
 
-    /// As `exit_of`, without waiting for the exit of a killed worker. The process id may become another's.
+    /// As `exit_of`, without waiting for the exit of a killed worker. Another process may get its process id.
     pub(super) fn forget(&self, worker: u32, pidfd: Arc<OwnedFd>) {
         self.forgotten().push((worker, pidfd));
         self.ask_to_reap(worker);
@@ -256,7 +258,7 @@ impl ForkServerProcess {
             .send_with(|bytes, fds| sys::send_with_fds(self.socket.as_fd(), bytes, fds));
     }
 
-    /// Sends the request, unless that was done, and offers each answer to `pick` until it takes one. It returns the
+    /// Sends the request, unless that was done, and passes each answer to `pick` until it takes one. Returns the
     /// others, which belong to dropped tasks.
     async fn ask<T>(
         &self,
@@ -267,7 +269,7 @@ impl ForkServerProcess {
         let socket = sys::own_descriptor(&self.socket).map(Socket::from);
         let mut socket = Watched::new(socket.map_err(NoAnswer::Refused)?, Direction::In);
         if let Some(mut request) = request {
-            // Reads answers before it writes: a fork server whose answers fill the socket reads no request. Each
+            // Reads answers before it writes: a fork server whose answers fill the socket reads no requests. Each
             // answer is handled before the next is received, so that each gets its own descriptor.
             let mut drained = 0;
             while drained < MOST_DRAINED
@@ -295,7 +297,7 @@ impl ForkServerProcess {
             match sent {
                 Ok(()) => {}
                 Err(error) if !sys::is_hangup(&error) => return Err(NoAnswer::Refused(error)),
-                Err(_) => return Err(NoAnswer::Gone),
+                Err(_) => return Err(NoAnswer::Ended),
             }
         }
         loop {
@@ -308,13 +310,13 @@ impl ForkServerProcess {
             self.note_silence();
             let received = socket.io(|socket| self.receive(inbox, socket)).await;
             if matches!(received, Ok(0) | Err(_)) {
-                return Err(NoAnswer::Gone);
+                return Err(NoAnswer::Ended);
             }
         }
     }
 
     fn next(&self, inbox: &mut ForkServerInbox) -> Result<Option<Answer>, NoAnswer> {
-        let next = inbox.next().map_err(|()| NoAnswer::Gone)?;
+        let next = inbox.next().map_err(|()| NoAnswer::Ended)?;
         if let Some((FromForkServer::Exited { pid, .. }, _)) = next {
             self.forgotten().retain(|(forgotten, _)| *forgotten != pid);
         }
@@ -329,7 +331,7 @@ impl ForkServerProcess {
         Ok(len)
     }
 
-    /// Starts the time of silence, if it is not running.
+    /// Starts the time of silence, unless it has started.
     fn note_silence(&self) {
         self.silent_since().get_or_insert_with(Instant::now);
     }
@@ -339,7 +341,7 @@ impl ForkServerProcess {
     pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
         let since = *self.silent_since();
         let is_over = since.is_some_and(|since| since.elapsed() >= limit);
-        is_over && !sys::is_readable(&self.socket) // Perhaps no one has listened.
+        is_over && !sys::is_readable(&self.socket) // An answer may be there that no task has read.
     }
 
     fn forgotten(&self) -> MutexGuard<'_, Vec<(u32, Arc<OwnedFd>)>> {
@@ -354,7 +356,7 @@ impl ForkServerProcess {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the process out, to end it or because it ended.
+    /// Takes the process out, to end it or because it has ended.
     pub(super) fn take_process(&self) -> Option<ChildProcess> {
         self.process
             .lock()
@@ -377,15 +379,14 @@ impl Drop for ForkServerProcess {
 impl ForkServerInbox {
     fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
         let mut bytes = [0; 1024];
-        // A missing descriptor is an error when its answer is read.
+        // If a descriptor is missing, reading its answer fails.
         let (len, fd) = sys::receive_with_fd(socket.as_fd(), &mut bytes)?;
         self.fds.extend(fd);
         self.frames.push(&bytes[..len]);
         Ok(len)
     }
 
-    /// The next complete answer, with the descriptor beside it. At most one descriptor belongs to an answer that is
-    /// incomplete.
+    /// The next complete answer, with its descriptor. At most one descriptor belongs to an incomplete answer.
     fn next(&mut self) -> Result<Option<Answer>, ()> {
         let Some(frame) = self.frames.next().map_err(|_| ())? else {
             return if self.fds.len() > 1 {

@@ -2,11 +2,11 @@
 //!
 //! - [`newborn`]: from nothing to a process that is ready, or to the reason why it is not;
 //! - [`new_process`]: what to create; [`create`]: the ways to do that. [`exec`]: the executable of this process is
-//!   started again; [`forkserver`]: a fork server forks, asked through its [`forkserver_process`]; [`fork_here`]: this
+//!   started again; [`forkserver`]: a fork server forks, on request of its [`forkserver_process`]; [`fork_here`]: this
 //!   process forks;
 //! - [`recipe`]: what the workers of a pool are started with; [`surroundings`]: the environment and the directory;
 //! - [`connection`]: the first messages; [`child`]: the process; [`exit_pipe`]: how it ended, if its fork server
-//!   reports that unasked;
+//!   reports that without a request;
 //! - [`error`]: the errors of a start; [`failure`]: what a failed start means for the next one.
 
 mod child;

@@ -1,4 +1,4 @@
-//! [`NewProcess`]: what to create, whichever way that is done.
+//! [`NewProcess`]: what to create, by any start method.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::wire::message::Role;
 pub(in crate::process) struct NewProcess<'a> {
     pub(in crate::process) recipe: &'a Arc<Recipe>,
     pub(in crate::process) role: Role,
-    /// Those of a forked process. An executed one has those of the recipe.
+    /// The surroundings of a forked process. An executed one has those of the recipe.
     pub(in crate::process) surroundings: &'a Surroundings,
     /// Its stdout and its stderr.
     pub(in crate::process) output: [OwnedFd; 2],
-    /// Makes its setup, once for each attempt.
+    /// Creates its setup, once for each attempt.
     pub(in crate::process) setup: &'a (dyn Fn() -> Chain + Sync),
 }
 
-/// A process and the connection to it, which has the hello and the setup.
+/// A process and the connection to it, on which the hello and the setup were sent.
 pub(super) type CreatedProcess = (Child, ChildConnection);
 
 pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {

@@ -1,6 +1,6 @@
-//! From nothing to a process that is ready, for a worker as for a process that runs one function: the start method
-//! creates it, both sides exchange the first messages within a limit of time, and what the process writes meanwhile is
-//! passed on. If that fails, the process is killed and reaped, and its last words and its end are the report.
+//! From nothing to a process that is ready, for a worker as for a process that runs one function. The start method
+//! creates it, both sides exchange the first messages within a time limit, and what the process writes meanwhile is
+//! passed on. If that fails, the process is killed and reaped, and its last output and how it ended are reported.
 
 use std::future::Future;
 use std::io;
@@ -18,10 +18,10 @@ use crate::process::output::{OutputWriter, Outputs};
 use crate::process::verdict::death;
 use crate::sys;
 
-/// The time to end for a process that has hung up.
+/// How long a process that has hung up may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 
-/// A process on its way to be ready. Dropping it kills it.
+/// A process on its way to be ready. Dropping it kills the process.
 pub(in crate::process) struct Newborn {
     pub(in crate::process) child: Child,
     pub(in crate::process) connection: ChildConnection,
@@ -31,8 +31,8 @@ pub(in crate::process) struct Newborn {
 }
 
 impl Newborn {
-    /// Creates a process. `attend` begins to read its output, once it has an id. The error is `None` if no process is
-    /// to start any more.
+    /// Creates a process. `attend` starts to read its output, once it has an id. The error is `None` if no process is
+    /// needed any more.
     pub(in crate::process) async fn create(
         starter: &Starter,
         new: NewProcess<'_>,
@@ -43,7 +43,7 @@ impl Newborn {
             Err(StartError::Closed) => return Err(None),
             Err(error) => return Err(Some(error.into())),
         };
-        let oom_kills = sys::oom_kills(); // Read during the start of the process, which takes longer.
+        let oom_kills = sys::oom_kills(); // Read while the process starts, which takes longer than this.
         let outputs = attend(child.id()).map_err(StartError::system("read a pipe"));
         Ok(Self {
             child,
@@ -53,7 +53,7 @@ impl Newborn {
         })
     }
 
-    /// Waits until the process is ready, or ends it. If `unwanted` ends first, the error is `None`.
+    /// Waits until the process is ready, or ends it. If `unwanted` completes first, the error is `None`.
     pub(in crate::process) async fn make_ready(
         mut self,
         recipe: &Recipe,
@@ -71,14 +71,14 @@ impl Newborn {
         }
     }
 
-    /// Ends the process, and says why it is not ready; `None` if no one wants to know.
+    /// Ends the process, and says why it is not ready; `None` if it was not needed any more.
     async fn fail(
         mut self,
         error: Option<StartError>,
         writer: OutputWriter<'_>,
     ) -> Option<StartFailure> {
-        // A process that ended by itself has an exit status of its own; wait for it.
-        if matches!(error, Some(StartError::Mute | StartError::Gone)) {
+        // A process that ended by itself has an exit status; wait for it.
+        if matches!(error, Some(StartError::SentNothing | StartError::Ended)) {
             timeout(EXIT_GRACE, self.child.ended()).await;
         }
         self.child.kill();
@@ -110,17 +110,17 @@ mod tests {
         }
     }
 
-    /// A shell that runs `script` in place of a worker.
+    /// Starts a shell that runs `script` in place of a worker.
     fn newborn(recipe: &Recipe, script: &str) -> Newborn {
         let (ends, pipes) = recipe.outlets.open().expect("streams");
         let (ours, theirs) = sys::socket_pair().expect("a socket pair");
-        // Before the shell, which may end at once.
+        // Before the shell starts, because it may end at once.
         let connection = ChildConnection::begin(ours, Chain::new()).expect("a connection");
         let mut shell = Command::new("sh");
         shell.args(["-c", script]).stdin(theirs);
         shell.stdout(ends.stdout).stderr(ends.stderr);
         let process = ChildProcess::spawn(&mut shell).expect("a process");
-        drop(shell); // It has the other ends.
+        drop(shell); // It holds the other ends of the pipes.
         Newborn {
             connection,
             outputs: recipe
@@ -141,7 +141,7 @@ mod tests {
         let pidfd = newborn.child.pidfd().clone();
         let writer = OutputWriter::default();
         let settled = newborn.make_ready(recipe, writer, unwanted).await;
-        let error = settled.err().expect("it is no worker");
+        let error = settled.err().expect("a shell is no worker");
         assert!(sys::is_readable(pidfd), "the process has ended");
         error
     }
@@ -151,7 +151,7 @@ mod tests {
         let recipe = recipe(Duration::from_secs(60));
         let failure = settle(&recipe, "echo no luck >&2; exit 3", pending()).await;
         let report = failure.expect("a failure").into_report();
-        let death = report.death.expect("it ended by itself");
+        let death = report.death.expect("the shell ended by itself");
         assert_eq!(death.exit_code, Some(3));
         assert_eq!(death.stderr_tail, "no luck\n");
     }

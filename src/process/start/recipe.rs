@@ -24,7 +24,7 @@ pub(in crate::process) struct Recipe {
     pub(in crate::process) surroundings: Surroundings,
     pub(in crate::process) preload: Option<Opening>,
     pub(in crate::process) initializer: Option<Opening>,
-    /// Other processes of the same user may trace the workers.
+    /// Whether other processes of the same user may trace the workers.
     pub(in crate::process) is_dumpable: bool,
     pub(in crate::process) limits: Vec<(Limit, i64)>,
     pub(in crate::process) confinement: Option<Confinement>,
@@ -36,7 +36,7 @@ pub(in crate::process) struct Recipe {
 }
 
 impl Recipe {
-    /// Executes a process in the role `role`, with these as its stdin, stdout and stderr.
+    /// Executes a process in the role `role`, with these streams as its stdin, stdout and stderr.
     pub(in crate::process) async fn execute(
         self: &Arc<Self>,
         role: Role,
@@ -79,7 +79,7 @@ impl Recipe {
         self.put_setup(Vec::new(), setup, self.preload.as_ref())
     }
 
-    /// One that asks for nothing, and has a time-out that no test reaches.
+    /// A recipe without options, with a timeout that no test reaches.
     #[cfg(all(test, target_os = "linux"))]
     pub(in crate::process) fn plain(outlets: Outlets) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl Recipe {
     }
 }
 
-/// Of a child that ends with this process.
+/// The identity of a child that ends with this process.
 fn child_identity(name: String) -> ChildIdentity {
     ChildIdentity {
         name,

@@ -1,6 +1,6 @@
-//! [`Surroundings`]: the environment and the working directory of a new process. An executed process inherits
-//! them from this one. A forked one has those of its fork server. Its request says what this process has
-//! changed since the fork server started.
+//! [`Surroundings`]: the environment and the working directory of a new process. An executed process inherits them from
+//! this one. A forked process has those of its fork server; the request to fork it says what this process has changed
+//! since the fork server started.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,16 +21,16 @@ pub(crate) struct Surroundings {
     pub(crate) current_dir: Option<PathBuf>,
 }
 
-/// What a fork server was started with.
+/// The surroundings that a fork server was started with.
 #[derive(Debug)]
 pub(super) struct ForkServerSurroundings {
     variables: BTreeMap<OsString, OsString>,
     current_dir: Option<PathBuf>,
-    /// The working directory of this process then, if the system could say.
+    /// The working directory of this process at that time, if the system reported it.
     here: Option<sys::FolderIdentity>,
 }
 
-/// What a forked process changes before it does anything else, in descriptors that travel with its request.
+/// What a forked process changes before it does anything else. Sent as descriptors with the request to fork it.
 #[derive(Debug, Default)]
 pub(super) struct SurroundingsChange {
     /// A file with [`VariableChanges`].
@@ -39,7 +39,7 @@ pub(super) struct SurroundingsChange {
 }
 
 impl Surroundings {
-    /// An error if no process can have them.
+    /// Fails if no process can have them.
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         for (name, value) in &self.env {
             if !sys::is_variable(name) || value.as_encoded_bytes().contains(&0) {
@@ -66,7 +66,7 @@ impl Surroundings {
         variables
     }
 
-    /// For a fork server that starts now.
+    /// Those of a fork server that starts now.
     pub(super) fn of_fork_server(&self) -> ForkServerSurroundings {
         ForkServerSurroundings {
             variables: self.variables(),
@@ -75,7 +75,7 @@ impl Surroundings {
         }
     }
 
-    /// What a process that starts now has to change, if it is a fork of that fork server.
+    /// What a process that starts now must change if that fork server forks it.
     pub(super) fn change_from(
         &self,
         server: &ForkServerSurroundings,
@@ -107,11 +107,11 @@ impl Surroundings {
             Some(then) if then.is_absolute() => false,
             _ => has_moved(),
         };
-        // Opened rather than named: a folder that was removed has no name, and is still this process's.
+        // Opened rather than named: a folder that was removed has no name, but is still this process's.
         is_another.then(|| sys::open_folder(current_dir.unwrap_or(Path::new("."))))
     }
 
-    /// An error if a fork of this process could not enter the working directory.
+    /// Fails if a fork of this process could not enter the working directory.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn check_folder(&self) -> Result<(), StartError> {
         let folder = self.current_dir.as_deref().map(sys::open_folder);

@@ -1,5 +1,5 @@
-//! A block of numbers, as a visitor sees it: a list. Each of its numbers can be what an `Option` or a newtype
-//! holds, as where it was written.
+//! A block of numbers, as a visitor sees it: a list. Each of its numbers can also be the content of an `Option` or a
+//! newtype, as it was when it was written.
 
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
@@ -67,7 +67,7 @@ impl<'de> SeqAccess<'de> for NumberBlock<'de> {
     }
 }
 
-/// A block of bytes, the most frequent kind. A loop over it is faster, since it asks for no kind.
+/// A block of bytes, the most frequent kind. A loop over it is faster, since it does not check the kind for each.
 pub(super) struct ByteBlock<'de>(pub(super) &'de [u8]);
 
 impl<'de> SeqAccess<'de> for ByteBlock<'de> {

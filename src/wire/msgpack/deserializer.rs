@@ -1,5 +1,5 @@
-//! How each kind of value of serde's data model is read. The bytes say what they hold, so most of it is read
-//! in one way, whatever is expected.
+//! How each kind of value of serde's data model is read. The bytes say what they contain, so most kinds are read in the
+//! same way, whatever type is expected.
 
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{Deserializer, Visitor};

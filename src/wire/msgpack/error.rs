@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a value cannot be written or read.
 #[derive(Debug)]
-pub(crate) struct DataError(Box<Details>); // A `Result` of it is one register.
+pub(crate) struct DataError(Box<Details>); // Boxed, so that a `Result` of it fits in one register.
 
 #[derive(Debug)]
 struct Details {
@@ -44,14 +44,14 @@ impl DataError {
         Self::new(format!("{count} bytes are left over after the value"))
     }
 
-    /// The part was the field, or the entry, of this name.
+    /// Adds that the error is in the field, or the entry, of this name.
     #[cold]
     pub(super) fn in_field(mut self, name: &str) -> Self {
         self.0.path.insert_str(0, &format!(".{name}"));
         self
     }
 
-    /// The part was this element of a list.
+    /// Adds that the error is in this element of a list.
     #[cold]
     pub(super) fn in_element(mut self, index: usize) -> Self {
         self.0.path.insert_str(0, &format!("[{index}]"));

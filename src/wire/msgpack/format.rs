@@ -36,20 +36,20 @@ pub(super) const FIX_TEXT: u8 = 0xa0;
 pub(super) const FIX_LIST: u8 = 0x90;
 pub(super) const FIX_MAP: u8 = 0x80;
 
-/// An extension type of one byte: that many `Some`s around nothing.
+/// An extension type of one byte: the number of `Some`s around nothing.
 pub(super) const SOMES: u8 = 0;
 
-/// Extension types of a number of 128 bits that needs them.
+/// Extension types of numbers that need 128 bits.
 pub(super) const WIDE_UNSIGNED: u8 = 1;
 pub(super) const WIDE_SIGNED: u8 = 2;
 
-/// From this number of elements on, a list of numbers is a block: an [`EXT32`] whose extension type is the
+/// A list of at least this many numbers is a block: an [`EXT32`] whose extension type is the
 /// [`NumberKind`](super::number_block::NumberKind). Shorter ones are smaller as lists.
 pub(super) const BLOCK_FROM: usize = 16;
 /// The size of a block's head: marker, length, type.
 pub(super) const BLOCK_HEAD: usize = 6;
 
-/// A kind of value whose head has its length: markers for lengths in the marker itself, and in one, two and
+/// A kind of value whose head contains its length. Its markers: for lengths in the marker itself, and in one, two and
 /// four bytes.
 pub(super) struct SizedKind {
     name: &'static str,
@@ -109,7 +109,7 @@ impl ValueStart {
 }
 
 impl SizedKind {
-    /// The head of a value of this length. An error if the length does not fit.
+    /// The head of a value of this length. Fails if the length does not fit.
     pub(super) fn head(&self, len: usize) -> Result<ValueStart, DataError> {
         let Ok(short) = u32::try_from(len) else {
             return Err(DataError::too_long(self.name, len, self.unit));

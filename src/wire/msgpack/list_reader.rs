@@ -89,7 +89,7 @@ impl<'de> SeqAccess<'de> for ListReader<'_, 'de> {
         }
     }
 
-    /// At most as many as there are bytes.
+    /// At most the number of remaining bytes, because a sender may claim any length.
     #[inline]
     fn size_hint(&self) -> Option<usize> {
         Some(self.left.min(self.reader.input.len()))

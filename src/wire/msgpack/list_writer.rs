@@ -1,8 +1,8 @@
 //! Lists: elements one after another, or one block of numbers.
 //!
-//! Serde passes numbers one at a time, and says only how many elements to expect. So a list of
-//! [`BLOCK_FROM`] elements becomes a block at its first number, and the block becomes a list of elements if
-//! anything but a number of that type follows.
+//! Serde passes numbers one at a time, and says only how many elements to expect. So a list of at least [`BLOCK_FROM`]
+//! elements becomes a block at its first number, and the block becomes a list of elements if anything but a number of
+//! that type follows.
 
 use serde::ser::{
     Serialize, SerializeSeq, SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,
@@ -23,13 +23,12 @@ pub(super) struct ListWriter<'a> {
     progress: Progress,
 }
 
-/// What is written so far. A small value that is passed around, so that the loop over numbers keeps it in
-/// registers.
+/// What is written so far. A small value that is passed by value, so that the loop over numbers keeps it in registers.
 #[derive(Clone, Copy)]
 struct Progress {
     /// Where the list begins.
     start: usize,
-    /// The number of elements to expect. It can be wrong.
+    /// The number of elements that serde announced. It can be wrong.
     expected: usize,
     form: ListForm,
 }
@@ -38,9 +37,9 @@ struct Progress {
 enum ListForm {
     /// Nothing is written yet.
     Undecided,
-    /// The head says `expected`. So many elements are written or begun.
+    /// The head has the length `expected`. This number of elements is written or started.
     Elements(usize),
-    /// Numbers of this type are written up to `end`. Behind it is room for more.
+    /// Numbers of this type are written up to `end`. After it is room for more.
     Block { kind: NumberKind, end: usize },
 }
 
@@ -53,7 +52,7 @@ impl<'a> ListWriter<'a> {
             LIST.put_head(expected, writer.out)?;
             ListForm::Elements(0)
         } else {
-            LIST.head(expected)?; // Too long for a list is too long for a block.
+            LIST.head(expected)?; // A length that is too long for a list is also too long for a block.
             ListForm::Undecided
         };
         let progress = Progress {
@@ -73,7 +72,7 @@ impl<'a> ListWriter<'a> {
         Ok(self.writer.again())
     }
 
-    /// Writes an element that is a number, of which a block holds `bytes`.
+    /// Writes an element that is a number, which takes `bytes` in a block.
     #[inline]
     pub(super) fn number<const N: usize>(
         &mut self,
@@ -118,7 +117,7 @@ impl<'a> ListWriter<'a> {
 }
 
 impl Progress {
-    /// A number for which the block has no room, or that does not belong to it.
+    /// Writes a number for which the block has no room, or that does not belong to it.
     #[cold]
     fn with_number(
         mut self,
@@ -151,7 +150,7 @@ impl Progress {
         Ok(progress)
     }
 
-    /// Turns the block into a list of elements, for one more that is begun.
+    /// Turns the block into a list of elements, with one more started.
     #[cold]
     fn into_elements(mut self, out: &mut Vec<u8>) -> Result<Self, DataError> {
         let mut count = 1;
@@ -166,7 +165,7 @@ impl Progress {
         Ok(self)
     }
 
-    /// The number of the element that is begun.
+    /// The number of the element that is started.
     fn index(self) -> usize {
         match self.form {
             ListForm::Undecided => 0,
@@ -182,7 +181,7 @@ impl Progress {
             ListForm::Elements(count) => LIST.set_head(self.start, self.expected, count, out),
             ListForm::Undecided => LIST.put_head(0, out),
             ListForm::Block { end, .. } => {
-                let len = (end - self.start - BLOCK_HEAD) as u32; // It was checked when the block began.
+                let len = (end - self.start - BLOCK_HEAD) as u32; // The length was checked when the block began.
                 out.truncate(end);
                 out[self.start + 1..self.start + 5].copy_from_slice(&len.to_be_bytes());
                 Ok(())

@@ -1,4 +1,4 @@
-//! The entries of a map, which can be a struct's fields, and the content of a variant.
+//! The entries of a map, which may be a struct's fields, and the content of a variant.
 
 use serde::de::{
     Deserialize as _, DeserializeSeed, Deserializer, EnumAccess, MapAccess, VariantAccess, Visitor,
@@ -71,7 +71,7 @@ impl<'de> MapAccess<'de> for MapReader<'_, 'de> {
         }
     }
 
-    /// At most as many as there are bytes for two parts each.
+    /// At most half the number of remaining bytes, since an entry has two parts.
     #[inline]
     fn size_hint(&self) -> Option<usize> {
         Some(self.left.min(self.reader.input.len() / 2))

@@ -11,7 +11,7 @@ pub(super) struct MapWriter<'a> {
     writer: ValueWriter<'a>,
     /// Where the map begins.
     start: usize,
-    /// The number of entries that the head says. It can be wrong.
+    /// The number of entries in the head. It can be wrong.
     expected: usize,
     /// The number of keys and values so far.
     parts: usize,

@@ -6,8 +6,8 @@
 //! - reading: [`token`], [`value_reader`], its [`list_reader`], [`map_reader`] and [`nothing`], then
 //!   [`deserializer`].
 //!
-//! What can be written can be read back. A value that nests too deep, or has a part whose length does not
-//! fit the format, is an error while it is written. Both sides count [`MOST_LEVELS`] in the same way.
+//! Everything that can be written can be read back. Writing fails for a value that nests too deep, or that has a part
+//! whose length does not fit the format. Both sides count [`MOST_LEVELS`] in the same way.
 //!
 //! A list of numbers of one type is one block, so bytes in a `Vec<u8>` cost one byte each. Serde passes
 //! elements one at a time; [`list_writer`] joins them.

@@ -1,4 +1,4 @@
-//! How deep a value may nest. Both sides count in the same way, so what is written can be read.
+//! How deep a value may nest. Both sides count in the same way, so everything that is written can be read.
 
 use super::error::DataError;
 
@@ -6,16 +6,16 @@ use super::error::DataError;
 /// overflow the stack of the thread that reads or writes the value.
 pub(super) const MOST_LEVELS: u32 = 128;
 
-/// The levels that a value may still use, and in the lowest bit whether it is what a `Some` holds. In one
-/// word, since it is copied for each value.
+/// The levels that a value may still use, and in the lowest bit whether it is the content of a `Some`. In one word,
+/// since it is copied for each value.
 #[derive(Clone, Copy)]
 pub(super) struct Nesting(u32);
 
 impl Nesting {
-    /// Of a whole value.
+    /// The levels of a whole value.
     pub(super) const TOP: Self = Self(MOST_LEVELS << 1);
 
-    /// Of the parts of this value.
+    /// The levels of the parts of this value.
     #[inline]
     pub(super) fn of_parts(self) -> Result<Self, DataError> {
         match (self.0 & !1).checked_sub(2) {
@@ -24,8 +24,8 @@ impl Nesting {
         }
     }
 
-    /// Of what this value holds, which is a `Some`. One right inside another is a level: without that, a type
-    /// that holds an `Option` of itself would be read without end.
+    /// The levels of the content of this value, which is a `Some`. A `Some` right inside another counts as a level:
+    /// otherwise a type that holds an `Option` of itself could be read without end.
     #[inline]
     pub(super) fn of_some(self) -> Result<Self, DataError> {
         let is_in_some = self.0 & 1 == 1;

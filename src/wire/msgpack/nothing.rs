@@ -1,4 +1,4 @@
-//! Nothing inside `Some`s. What is nothing by itself would be read as `None` inside a `Some`, so their number
+//! Nothing (`None`, `()`) inside `Some`s. A nothing inside a `Some` would be read as `None`, so the number of `Some`s
 //! is written instead.
 
 use serde::de::{Deserializer, Visitor};
@@ -8,7 +8,7 @@ use super::error::DataError;
 use super::format::{FIXEXT1, NIL, SOMES};
 use super::take::take_array;
 
-/// Marks a `Some` whose value, which begins at `start`, can be read as nothing.
+/// Marks a `Some` whose content, which begins at `start`, could be read as nothing.
 #[inline]
 pub(super) fn mark_some(out: &mut Vec<u8>, start: usize) {
     match &mut out[start..] {
@@ -16,7 +16,7 @@ pub(super) fn mark_some(out: &mut Vec<u8>, start: usize) {
             out.truncate(start);
             out.extend_from_slice(&[FIXEXT1, SOMES, 1]);
         }
-        [FIXEXT1, SOMES, somes] => *somes += 1, // Each but the first is a level, so there are few.
+        [FIXEXT1, SOMES, somes] => *somes += 1, // Each but the first counts as a level, so there are few.
         _ => {}
     }
 }
@@ -25,7 +25,7 @@ pub(super) fn mark_some(out: &mut Vec<u8>, start: usize) {
 pub(super) struct NothingInSomes(pub(super) u8);
 
 impl NothingInSomes {
-    /// Takes one, whose marker was taken.
+    /// Takes one whose marker was already taken.
     pub(super) fn take(input: &mut &[u8]) -> Result<Self, DataError> {
         match take_array(input)? {
             [SOMES, somes] => Ok(Self(somes)),
@@ -51,7 +51,7 @@ impl<'de> Deserializer<'de> for NothingInSomes {
         }
     }
 
-    /// A `Some` is read as what it holds by a type that is no `Option`.
+    /// A type that is no `Option` reads a `Some` as its content.
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DataError> {
         visitor.visit_unit()
     }

@@ -1,4 +1,4 @@
-//! A number as it is written by itself: with the shortest marker that holds it.
+//! A single number, written with the shortest marker that holds it.
 
 use super::format::{
     F32, F64, FIXEXT16, I8, I16, I32, I64, LEAST_FIX_NUMBER, MOST_FIX_NUMBER, U8, U16, U32, U64,

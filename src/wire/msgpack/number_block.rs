@@ -69,7 +69,7 @@ impl<'de> NumberBlock<'de> {
         Self { kind, bytes }
     }
 
-    /// Takes a block, whose marker was taken.
+    /// Takes a block whose marker was already taken.
     pub(super) fn take(input: &mut &'de [u8]) -> Result<Self, DataError> {
         let len = take_len32(input)?;
         let extension = take_byte(input)?;

@@ -11,7 +11,7 @@ use super::number::AnyNumber;
 use super::value_writer::ValueWriter;
 
 impl<'a> ValueWriter<'a> {
-    /// Begins a variant with content, which is a map of one entry, and returns the writer of the content.
+    /// Begins a variant with content, which is a map of one entry. Returns the writer of the content.
     fn variant(self, name: &str) -> Result<Self, DataError> {
         let writer = self.into_parts()?;
         MAP.put_head(1, writer.out)?;

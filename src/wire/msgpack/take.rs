@@ -1,4 +1,4 @@
-//! Takes parts off the front of the bytes that are read. An error if there are too few.
+//! Takes parts off the front of the bytes that are read. Fails if there are too few.
 
 use super::error::DataError;
 use super::format::{ARRAY16, BIN8, BIN16, FIX_LIST, FIX_MAP, FIX_TEXT, MAP16, NIL, STR8, STR16};
@@ -42,7 +42,7 @@ pub(super) fn take_len32(input: &mut &[u8]) -> Result<usize, DataError> {
     take_array(input).map(|len| u32::from_be_bytes(len) as usize)
 }
 
-/// The text that this marker begins.
+/// The text that starts with this marker.
 #[inline]
 pub(super) fn take_text<'de>(marker: u8, input: &mut &'de [u8]) -> Result<&'de str, DataError> {
     let len = match marker {
@@ -55,7 +55,7 @@ pub(super) fn take_text<'de>(marker: u8, input: &mut &'de [u8]) -> Result<&'de s
         .map_err(|error| DataError::new(format!("a text of {len} bytes is invalid: {error}")))
 }
 
-/// The length of the list that this marker begins.
+/// The length of the list that starts with this marker.
 #[inline]
 pub(super) fn take_list_len(marker: u8, input: &mut &[u8]) -> Result<usize, DataError> {
     match marker {
@@ -65,7 +65,7 @@ pub(super) fn take_list_len(marker: u8, input: &mut &[u8]) -> Result<usize, Data
     }
 }
 
-/// The length of the map that this marker begins.
+/// The length of the map that starts with this marker.
 #[inline]
 pub(super) fn take_map_len(marker: u8, input: &mut &[u8]) -> Result<usize, DataError> {
     match marker {
@@ -75,7 +75,7 @@ pub(super) fn take_map_len(marker: u8, input: &mut &[u8]) -> Result<usize, DataE
     }
 }
 
-/// The bytes that this marker begins.
+/// The bytes that start with this marker.
 pub(super) fn take_bytes<'de>(marker: u8, input: &mut &'de [u8]) -> Result<&'de [u8], DataError> {
     let len = match marker {
         BIN8 => take_byte(input)?.into(),

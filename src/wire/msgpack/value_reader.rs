@@ -1,11 +1,11 @@
-//! Where the next value is read from.
+//! Reads the next value.
 
 use super::error::DataError;
 use super::nesting::Nesting;
 
-/// Reads one value. Readers of its parts are made from it.
+/// Reads one value. The readers of its parts are created from it.
 pub(super) struct ValueReader<'a, 'de> {
-    /// What is not read yet.
+    /// The bytes that have not been read.
     pub(super) input: &'a mut &'de [u8],
     nesting: Nesting,
 }
@@ -23,14 +23,14 @@ impl<'a, 'de> ValueReader<'a, 'de> {
         Ok(Self { nesting, ..self })
     }
 
-    /// The reader of what this value holds, which is a `Some`.
+    /// The reader of the content of this value, which is a `Some`.
     #[inline]
     pub(super) fn into_some(self) -> Result<Self, DataError> {
         let nesting = self.nesting.of_some()?;
         Ok(Self { nesting, ..self })
     }
 
-    /// The same, for one of several values.
+    /// A reader at the same level, for one of several values.
     #[inline]
     pub(super) fn again(&mut self) -> ValueReader<'_, 'de> {
         ValueReader {

@@ -1,9 +1,9 @@
-//! Where the next value goes.
+//! Writes the next value.
 
 use super::error::DataError;
 use super::nesting::Nesting;
 
-/// Writes one value. Writers of its parts are made from it.
+/// Writes one value. The writers of its parts are created from it.
 pub(super) struct ValueWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,
     nesting: Nesting,
@@ -22,7 +22,7 @@ impl<'a> ValueWriter<'a> {
         Ok(Self { nesting, ..self })
     }
 
-    /// The writer of what this value holds, which is a `Some`.
+    /// The writer of the content of this value, which is a `Some`.
     #[inline]
     pub(super) fn some(&mut self) -> Result<ValueWriter<'_>, DataError> {
         let nesting = self.nesting.of_some()?;
@@ -32,7 +32,7 @@ impl<'a> ValueWriter<'a> {
         })
     }
 
-    /// The same, for one of several values.
+    /// A writer at the same level, for one of several values.
     #[inline]
     pub(super) fn again(&mut self) -> ValueWriter<'_> {
         ValueWriter {

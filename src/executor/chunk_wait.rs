@@ -1,4 +1,4 @@
-//! How long a stream waits for a chunk as a whole. After that it asks for each outcome as soon as it is there.
+//! How long a stream waits for a whole chunk. After that it requests each outcome as soon as it is available.
 
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
@@ -10,20 +10,21 @@ use tokio::time::Sleep;
 use crate::home::has_real_clock;
 use crate::panic;
 
-/// Longer than a chunk of quick items takes.
-const PATIENCE: Duration = Duration::from_millis(2);
+/// The longest wait. A chunk of quick items takes less.
+const LIMIT: Duration = Duration::from_millis(2);
 
-/// The waits of a stream.
+/// The waits of a stream for whole chunks.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct ChunkWait {
     /// When the current wait began.
     since: Option<Instant>,
-    /// With its runtime. It stays from one wait to the next: to set a timer costs more than a wait.
+    /// With the id of its runtime. It is kept from one wait to the next, because creating a timer costs more than a
+    /// wait.
     timer: Option<(Id, Pin<Box<Sleep>>)>,
 }
 
-impl Patience {
-    /// Something has arrived.
+impl ChunkWait {
+    /// Starts a new wait, since an outcome has arrived.
     pub(crate) fn renew(&mut self) {
         self.since = None;
     }
@@ -32,12 +33,12 @@ impl Patience {
     pub(crate) fn poll_over(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
-        let left = (since + PATIENCE).saturating_duration_since(now);
+        let left = (since + LIMIT).saturating_duration_since(now);
         let here = Handle::try_current().map(|runtime| runtime.id());
         let (Ok(here), false) = (here, left.is_zero()) else {
             return Poll::Ready(());
         };
-        // Tokio panics if the runtime has no timers, or has ended: its handle still drives a `block_on`.
+        // Tokio panics if the runtime has no timers, or has ended while its handle still drives a `block_on`.
         panic::quietly(|| self.poll_timer(cx, here, left)).unwrap_or_else(|_| {
             self.timer = None;
             Poll::Ready(())
@@ -57,7 +58,7 @@ impl Patience {
             }
         };
         ready!(timer.as_mut().poll(cx));
-        // It was set for an earlier wait.
+        // The timer is set for an earlier wait.
         timer.as_mut().reset(tokio::time::Instant::now() + left);
         timer.as_mut().poll(cx)
     }

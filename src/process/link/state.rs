@@ -21,29 +21,29 @@ use crate::wire::Chain;
 use crate::wire::spare::Spare;
 
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct LinkState {
     pub(super) phase: WorkerPhase,
     pub(super) in_flight: VecDeque<InFlight>,
     /// The number of reserved calls that were not sent yet.
     pub(super) reserved: usize,
-    /// Whether it is in the pool's list of idle workers.
+    /// Whether the worker is in the pool's list of idle workers.
     pub(super) rests: bool,
     pub(super) next_seq: u32,
-    /// The number of further calls that it may get in its life.
+    /// The number of further calls that the worker may get before it is retired.
     pub(super) calls_left: u64,
     /// The duration of a call: a running average, in nanoseconds.
     pub(super) call_time: Option<u64>,
     /// Messages for the worker, sent with the next write.
     pub(super) messages: Chain,
-    /// The supervisor has something to do, and is woken when the lock is free.
+    /// Whether to wake the supervisor when the lock is free.
     pub(super) wakes: bool,
     /// When the rings were last used, if they may hold memory.
     pub(super) rings_used: Option<Instant>,
-    /// Buffers of earlier arguments, to be used again.
+    /// Buffers of earlier arguments, for reuse.
     pub(super) spare: Spare,
     pub(super) retirement: Retirement,
     pub(super) stall: StallWatch,
-    /// The supervisor has sent a probe, and the worker has not answered. Until it does, it gets no calls.
+    /// Whether the supervisor has sent a probe that the worker has not answered. Until it does, it gets no calls.
     pub(super) is_probed: bool,
     /// The end of its idle timeout, counted from when it last became idle.
     pub(super) idle_until: Option<Instant>,
@@ -53,32 +53,33 @@ pub(super) struct Lane {
     pub(super) last_cancelled: Option<(u64, TaskName)>,
 }
 
-/// A locked lane. Wakes the supervisor, if that is due, after it has freed the lock: waking may be a system call.
+/// The locked state of a link. Dropping it frees the lock and then wakes the supervisor if needed: waking may be a
+/// system call.
 #[derive(Debug)]
-pub(super) struct LaneGuard<'a> {
-    /// `None` only while it is dropped.
-    pub(super) lane: Option<MutexGuard<'a, Lane>>,
+pub(super) struct LinkStateGuard<'a> {
+    /// `None` only during the drop.
+    pub(super) state: Option<MutexGuard<'a, LinkState>>,
     pub(super) wake: &'a SupervisorWake,
 }
 
-impl Deref for LaneGuard<'_> {
-    type Target = Lane;
+impl Deref for LinkStateGuard<'_> {
+    type Target = LinkState;
 
-    fn deref(&self) -> &Lane {
-        self.lane.as_ref().expect("it is not dropped")
+    fn deref(&self) -> &LinkState {
+        self.state.as_ref().expect("only the drop takes it")
     }
 }
 
-impl DerefMut for LaneGuard<'_> {
-    fn deref_mut(&mut self) -> &mut Lane {
-        self.lane.as_mut().expect("it is not dropped")
+impl DerefMut for LinkStateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut LinkState {
+        self.state.as_mut().expect("only the drop takes it")
     }
 }
 
-impl Drop for LaneGuard<'_> {
+impl Drop for LinkStateGuard<'_> {
     fn drop(&mut self) {
         let wakes = std::mem::take(&mut self.wakes);
-        drop(self.lane.take());
+        drop(self.state.take());
         if wakes {
             self.wake.notify();
         }
@@ -99,9 +100,9 @@ impl SupervisorWake {
         }
     }
 
-    /// Ready once after one or more notifications. One task at a time.
+    /// Ready once after one or more notifications. Only one task may poll it.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // The usual case is a task that is woken for something else, so the flag is read first.
+        // Usually the task is woken for something else. Then `take` only reads the flag.
         if !self.take() {
             self.waker.register(cx.waker());
             if !self.take() {
@@ -127,7 +128,7 @@ pub(in crate::process) struct FinishedCall {
     _running: RunningCount,
 }
 
-impl Lane {
+impl LinkState {
     pub(super) fn new(tenure: &Tenure) -> Self {
         Self {
             phase: WorkerPhase::new(),
@@ -154,12 +155,12 @@ impl Lane {
         self.in_flight.is_empty() && self.reserved == 0 && !self.is_probed
     }
 
-    /// Whether its worker has something to do.
+    /// Whether the worker has something to do.
     pub(super) fn is_busy(&self) -> bool {
         !self.in_flight.is_empty() || self.is_probed
     }
 
-    /// Counts a call that the worker gets. With the last call of its life, it leaves its place to another worker.
+    /// Counts a call that the worker gets. With its last call, the worker leaves its place to another worker.
     pub(super) fn count_sent(&mut self) {
         self.calls_left = self.calls_left.saturating_sub(1);
         if self.calls_left == 0 {
@@ -167,7 +168,7 @@ impl Lane {
         }
     }
 
-    /// Counts a call that is taken back. A worker that has left its place stays without one.
+    /// Counts a call that is taken back. A worker that has left its place does not get it back.
     pub(super) fn count_taken_back(&mut self) {
         self.calls_left += 1;
     }
@@ -208,7 +209,7 @@ impl Lane {
         finished
     }
 
-    /// When it will have been idle for too long.
+    /// When the worker's idle timeout ends.
     pub(super) fn idle_end(&self) -> Option<Instant> {
         self.idle_until.filter(|_| self.is_idle())
     }
