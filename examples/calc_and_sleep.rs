@@ -12,7 +12,7 @@ use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 /// Sleeps for one second. Returns the decimal digits of `base` to the power of `exponent`.
 fn calc_and_sleep(base: u32, exponent: u32) -> String {
     thread::sleep(Duration::from_secs(1));
-    let mut power = vec![1]; // Nine digits each, the lowest first.
+    let mut power = vec![1]; // Nine digits in each element, the lowest first.
     for _ in 0..exponent {
         multiply(&mut power, base);
     }

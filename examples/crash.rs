@@ -19,13 +19,13 @@ enum Crash {
     Kill,
 }
 
-/// Ends the process that calls it.
+/// Ends the process that calls this.
 fn crash(how: Crash) -> u64 {
     match how {
         Crash::Abort => process::abort(),
         Crash::Segfault => segfault(),
         Crash::StackOverflow => descend(0),
-        // Even a clean exit leaves the task without a result.
+        // Even an orderly exit leaves the task without a result.
         Crash::Exit => process::exit(0),
         Crash::Kill => kill(),
     }
@@ -34,8 +34,7 @@ fn crash(how: Crash) -> u64 {
 #[expect(unsafe_code, reason = "the example shows what unsafe code can do")]
 fn segfault() -> u64 {
     let nowhere = ptr::dangling_mut::<u8>();
-    // SAFETY: none, and that is the point: nothing is mapped at this address, so the system ends
-    // the process here.
+    // SAFETY: none, on purpose: nothing is mapped at this address, so the system ends the process here.
     unsafe { nowhere.write_volatile(1) };
     0
 }

@@ -14,7 +14,7 @@ const PROCESSES: u32 = 5;
 
 fn print(lock: Lock, number: u32, pause: bool) {
     if pause {
-        let random = RandomState::new().hash_one(number); // Each has other keys.
+        let random = RandomState::new().hash_one(number); // Each has different keys.
         thread::sleep(Duration::from_millis(random % 1000));
     }
     let _guard = lock.blocking_lock();

@@ -9,7 +9,7 @@ use concurrent_futures::multiprocessing::{Connection, pipe};
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 
 fn double(numbers: Connection<u32, u32>) {
-    // Until the other end is closed.
+    // Runs until the other end is closed.
     while let Ok(number) = numbers.blocking_recv() {
         let sent = numbers.blocking_send(2 * number);
         sent.expect("the other end receives it");

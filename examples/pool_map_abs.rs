@@ -1,4 +1,4 @@
-//! The absolute values of some numbers, by a pool of three processes, in the order of the numbers.
+//! The absolute values of some numbers, computed by a pool of three processes, in the order of the numbers.
 //!
 //! Run it with `cargo run --example pool_map_abs`.
 

@@ -14,7 +14,7 @@ const WORKERS: usize = 8;
 
 static TABLE: OnceLock<Vec<u64>> = OnceLock::new();
 
-/// In a real service: a model, a dictionary, an index.
+/// In a real service this would be a model, a dictionary or an index.
 fn load(mib: usize) {
     TABLE.get_or_init(|| (0..(mib as u64) << 17).map(|n| n * n).collect());
 }
@@ -61,7 +61,7 @@ async fn measure(method: StartMethod, mib: usize) -> Result<(), Box<dyn std::err
     println!("  worker      private       shared   proportional");
     let mut seen: Vec<Memory> = Vec::new();
     while seen.len() < WORKERS {
-        // Each call is busy for a moment, so that all workers get some.
+        // Each call is busy for a moment, so that every worker gets some calls.
         let handles: Vec<_> = (0..WORKERS).map(|_| pool.submit(look_up, ())).collect();
         for handle in handles {
             let memory = handle.await?;

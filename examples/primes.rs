@@ -1,4 +1,4 @@
-//! Which numbers are prime? First one after the other, then by a pool of processes.
+//! Which numbers are prime? Checked first one after another, then by a pool of processes.
 //!
 //! Run it with `cargo run --release --example primes`. The option `--fast` checks the six numbers only.
 
@@ -17,7 +17,7 @@ const NUMBERS: [u64; 6] = [
     1_099_726_899_285_419,
 ];
 
-/// Checked after the six. Only a prime among them takes long.
+/// Checked after the six. Only the primes among them take long.
 const MORE: std::ops::Range<u64> = 1_000_000_000_000_000..1_000_000_000_002_800;
 
 /// Tries every odd divisor up to the square root.

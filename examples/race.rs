@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 async fn add(counter: Arc<AtomicU32>, amount: u32, pause: Duration) {
     let read = counter.load(Ordering::SeqCst);
-    sleep(pause).await; // The other one reads the same.
+    sleep(pause).await; // The other task reads the same value.
     counter.store(read + amount, Ordering::SeqCst);
     println!("counter={}", read + amount);
 }
@@ -22,7 +22,7 @@ async fn add(counter: Arc<AtomicU32>, amount: u32, pause: Duration) {
 async fn add_under_lock(counter: Arc<Lock<u32>>, amount: u32, pause: Duration) {
     let mut counter = counter.lock().await;
     let read = *counter;
-    sleep(pause).await; // The other one waits for the lock.
+    sleep(pause).await; // The other task waits for the lock.
     *counter = read + amount;
     println!("counter={}", *counter);
 }

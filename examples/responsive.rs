@@ -26,7 +26,7 @@ fn crunch(milliseconds: u64) -> u64 {
     steps
 }
 
-/// The mistake of a careless service: the calls run on the threads that drive all its tasks.
+/// A common mistake: the calls run on the threads that drive all tasks of the service.
 async fn inline() -> Result<(), Box<dyn Error>> {
     let calls = (0..CALLS).map(|_| tokio::spawn(async { crunch(CALL_MS) }));
     try_join_all(calls).await?;

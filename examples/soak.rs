@@ -1,7 +1,6 @@
-//! A stress test: work of every kind on every start method, with cancels, timeouts and retirements, while
-//! workers, fork servers and whole programs are killed at random. At the end, each task has exactly one
-//! outcome, the right one, and ran at most as often as it may. No process is left, no descriptor is open,
-//! and memory use is back where it was.
+//! A stress test: work of every kind on every start method, with cancels, timeouts and retirements, while workers, fork
+//! servers and whole programs are killed at random. At the end, each task has exactly one outcome, the right one, and
+//! ran at most as often as permitted. No process is left, no descriptor is open, and memory use is back to its start.
 //!
 //! `cargo run --release --example soak -- --seconds 60 [--seed 7] [--method Spawn|ForkServer|Fork]`
 //!
@@ -27,10 +26,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::runtime;
 
-/// The environment variable of all processes of a session. It finds processes that are left.
+/// The environment variable of all processes of a session, by which processes that are left are found.
 const MARK: &str = "CONCURRENT_FUTURES_SOAK";
-/// The longest wait for something that takes a moment.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for an event that should happen soon.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// How often an idempotent task is run again.
 const RETRIES: u32 = 2;
 /// How much more memory a session may use at its end, in KiB.
@@ -116,7 +115,7 @@ impl Options {
     }
 }
 
-/// What happened, counted.
+/// Counts of what happened.
 #[derive(Default)]
 struct Report {
     rounds: u64,
@@ -141,7 +140,7 @@ impl Report {
     }
 }
 
-/// One number a line, each after its name.
+/// One number per line, each after its name.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "rounds {}", self.rounds)?;
@@ -226,8 +225,7 @@ fn soak(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs a session in its own process, or kills that process in the middle. Then checks that nothing of it
-/// is left.
+/// Runs a session in its own process, or kills that process at a random moment. Then checks that nothing of it is left.
 fn session(
     method: StartMethod,
     seed: u64,
@@ -249,7 +247,7 @@ fn session(
         .spawn()?;
     let failed = |what: String| format!("a session of {method:?} with seed {seed} {what}");
     if let Some(moment) = kill_after {
-        std::thread::sleep(moment); // Any moment is as good as another.
+        std::thread::sleep(moment); // Kills it at a random moment.
         child.kill()?;
     }
     let output = child.wait_with_output()?;
@@ -289,12 +287,12 @@ fn processes_marked(mark: &str) -> Vec<String> {
         .collect()
 }
 
-/// Checks again and again until the check succeeds, for conditions that send no event.
+/// Repeats the check until it succeeds. For conditions without an event to wait for.
 fn eventually(mut check: impl FnMut() -> Result<(), String>) -> Result<(), String> {
     let begun = Instant::now();
     loop {
         match check() {
-            Err(what) if begun.elapsed() > PATIENCE => return Err(what),
+            Err(what) if begun.elapsed() > TIME_LIMIT => return Err(what),
             Err(_) => std::thread::yield_now(),
             Ok(()) => return Ok(()),
         }
@@ -304,7 +302,7 @@ fn eventually(mut check: impl FnMut() -> Result<(), String>) -> Result<(), Strin
 /// Counts how often each task ran, by the lines that the tasks wrote. A line that a kill cut off counts.
 fn check_runs(file: &Path) -> Result<HashMap<u64, u32>, Box<dyn Error>> {
     let mut runs = HashMap::new();
-    // Without the file, none has run.
+    // If there is no file, no task has run.
     for line in fs::read_to_string(file).unwrap_or_default().lines() {
         let (kind, number) = line.split_at(1);
         let count: &mut u32 = runs.entry(number.parse()?).or_default();
@@ -326,7 +324,7 @@ enum Deed {
     Panic,
     Abort,
     Exit,
-    /// In half of the runs, by a random bit of the worker.
+    /// Aborts in half of the runs, by a random bit of the worker.
     MayAbort,
 }
 
@@ -358,7 +356,7 @@ fn same(bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// A few pools, one after the other, in one process.
+/// A few pools, one after another, in one process.
 struct Session {
     dice: Dice,
     method: StartMethod,
@@ -400,7 +398,7 @@ impl Session {
         self.report
     }
 
-    /// One pool, from before its runtime to after it.
+    /// One pool, from the creation of its runtime to the end.
     fn round(&mut self, number: u64) {
         let alone = || match other_threads() {
             0 => Ok(()),
@@ -481,7 +479,7 @@ impl Outcome {
     }
 }
 
-/// A `map` over some tasks, of which some results are taken, and then it is dropped.
+/// A `map` over some tasks, of which some results are taken before it is dropped.
 struct Stream {
     first: u64,
     count: u64,
@@ -520,7 +518,7 @@ impl Round {
         if dice.one_in(3) {
             builder = builder.idle_timeout(dice.micros(5_000));
         }
-        // Nothing reads the output of a session.
+        // The output of a session is not read.
         builder = builder.stderr(match dice.below(3) {
             0 => Output::lines(|line| assert!(!line.text().contains('\n'))),
             _ => Output::null(),
@@ -545,10 +543,10 @@ impl Round {
         for _ in 0..200 {
             self.step().await;
         }
-        let goes_on = self.begin_to_end();
-        if goes_on && self.fork_server_may_be_lost() {
-            // What waits fails, as it should.
-        } else if goes_on {
+        let continues = self.begin_to_end();
+        if continues && self.fork_server_may_be_lost() {
+            // Waiting tasks fail, as they should.
+        } else if continues {
             self.is_restored().await;
         }
         if self.dice.one_in(3) {
@@ -596,7 +594,7 @@ impl Round {
             9 => self.kill_a_worker(),
             10 => self.stream(),
             11 => tokio::task::yield_now().await,
-            // Waits for no event: a kill should hit the tasks at any point.
+            // Does not wait for an event: a kill should happen at any point of the tasks.
             12 => tokio::time::sleep(self.dice.micros(3000)).await,
             13 => self.submit(&plain.retries(RETRIES), Deed::MayAbort, 500),
             14 => {
@@ -625,7 +623,7 @@ impl Round {
 
     /// The only child of this process that is not a worker.
     fn kill_the_fork_server(&mut self) {
-        // Without it, a pool with `Fork` gets no more workers. So this happens seldom.
+        // Without it, a pool with `Fork` gets no more workers. So this happens rarely.
         let seldom = self.method == StartMethod::Fork && !self.dice.one_in(8);
         if self.method == StartMethod::Spawn || seldom {
             return;
@@ -675,14 +673,14 @@ impl Round {
     async fn is_restored(&self) {
         let begun = Instant::now();
         while self.pool.workers().len() < self.min_workers {
-            assert!(begun.elapsed() < PATIENCE, "{:?}", self.pool.stats());
+            assert!(begun.elapsed() < TIME_LIMIT, "{:?}", self.pool.stats());
             tokio::task::yield_now().await;
         }
         let probe = self.pool.submit(same, vec![1, 2, 3]);
         assert_eq!(within(probe).await.expect("a worker is there"), [1, 2, 3]);
     }
 
-    /// Waits for all that was submitted.
+    /// Waits for everything that was submitted.
     async fn end(self) -> (Report, HashMap<u64, Outcome>) {
         let may_have_no_worker = self.fork_server_may_be_lost();
         let mut outcomes = HashMap::new();
@@ -699,7 +697,7 @@ impl Round {
             );
         };
         for (number, deed, mut handle) in self.handles {
-            let result = tokio::time::timeout(PATIENCE, &mut handle).await;
+            let result = tokio::time::timeout(TIME_LIMIT, &mut handle).await;
             let stuck = |_| {
                 let workers = self.pool.workers();
                 panic!(
@@ -734,8 +732,8 @@ impl Round {
 fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let place = Location::caller();
     async move {
-        let outcome = tokio::time::timeout(PATIENCE, future).await;
-        outcome.unwrap_or_else(|_| panic!("waited for {PATIENCE:?} in vain at {place}"))
+        let outcome = tokio::time::timeout(TIME_LIMIT, future).await;
+        outcome.unwrap_or_else(|_| panic!("waited for {TIME_LIMIT:?} in vain at {place}"))
     }
 }
 
@@ -744,7 +742,7 @@ fn kill(pid: u32, signal: Signal) {
     let _ = kill_process(pid, signal); // The process may have ended already.
 }
 
-/// The processes that this one has started and not waited for, zombies included.
+/// The processes that this one has started and not reaped, including zombies.
 fn children() -> Vec<u32> {
     let own = std::process::id().to_string();
     let is_child = |entry: &fs::DirEntry| {

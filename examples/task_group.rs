@@ -1,5 +1,5 @@
-//! Tasks that end together. Workers compute the checksums of some pages. The first page that is damaged cancels the work
-//! on the others, also on one that would never end.
+//! Tasks that end together. Workers compute the checksums of some pages. The first page that is damaged cancels the
+//! work on the others, even on one that would never end.
 //!
 //! Run it with `cargo run --release --example task_group`.
 
@@ -7,7 +7,7 @@ use std::error::Error;
 
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskError, TaskGroup};
 
-/// Stands for a download and the work on what it brings.
+/// Stands for a download and the work on its content.
 fn checksum(page: &str, rounds: u64) -> u64 {
     assert!(!page.contains('\u{fffd}'), "the page is damaged");
     let mut sum = 0_u64;

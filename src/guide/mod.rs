@@ -2,12 +2,13 @@
 //!
 //! | page | what it answers |
 //! |---|---|
-//! | [`calls`] | How do I call a function, on processes and on threads? Where does `init()` go? |
+//! | [`calls`] | How do I call a function, on processes and on threads? Where do I put `init()`? |
 //! | [`maps`] | How do I call a function on every item of a list or a stream? |
 //! | [`timeouts`] | How do I limit the time of a task, cancel it, attempt it again, or follow its progress? |
 //! | [`crashes`] | What happens when a worker dies? How do I set workers up, limit them, replace them? |
 //! | [`shutdown`] | How does a pool end? What does a drop do? |
 //! | [`web`] | How do I use a pool in a web service? |
+//! | [`cluster`] | How do I run tasks on many machines? |
 //! | [`sharing`] | How do processes, or the tasks of one process, share queues, locks and memory? |
 //! | [`errors`] | What are the errors, and how do they fit `anyhow`, `thiserror` and `io::Error`? |
 //! | [`debugging`] | How do I log in a worker, attach a debugger, get a backtrace? |
@@ -17,8 +18,8 @@
 //!
 //! A plain build does not contain this module; it exists only in the documentation.
 
-// `tests/guide` compiles `errors`, `debugging`, `web` and the folder `snippets`: they use crates that this package does
-// not need.
+// `tests/guide` compiles `cluster`, `errors`, `debugging`, `web` and the folder `snippets`: they use features, or
+// crates that this package does not need.
 
 #[doc = include_str!("calls.md")]
 pub mod calls {}
@@ -38,6 +39,10 @@ pub mod shutdown {}
 #[cfg(not(doctest))]
 #[doc = include_str!("web.md")]
 pub mod web {}
+
+#[cfg(not(doctest))]
+#[doc = include_str!("cluster.md")]
+pub mod cluster {}
 
 #[doc = include_str!("sharing.md")]
 pub mod sharing {}

@@ -1,5 +1,5 @@
-//! A web service to copy from. CPU-bound work is off the runtime. Work that may crash runs in other
-//! processes. A client that disconnects frees its worker. Overload gets a quick answer.
+//! A web service to copy from. CPU-bound work runs outside the runtime. Work that may crash runs in other processes. A
+//! client that disconnects frees its worker. Under overload, requests are refused quickly.
 //!
 //! ```sh
 //! cargo run --release -p services --bin axum_service -- --port 3000
@@ -8,18 +8,25 @@
 //! curl --data-binary @photo.jpg 'http://127.0.0.1:3000/thumbnail?width=200' -o thumbnail.png
 //! curl http://127.0.0.1:3000/prime/1099726899285419
 //! curl 'http://127.0.0.1:3000/primes?from=1000000000&count=20'
+//! curl http://127.0.0.1:3000/news
 //! curl http://127.0.0.1:3000/metrics
 //! curl http://127.0.0.1:3000/healthz
 //! ```
 //!
-//! Ctrl-C or SIGTERM ends it: it accepts no more connections, and requests that run have ten seconds to
-//! finish.
+//! With `CLUSTER_URL=nats://host:4222` in its environment, the work for processes runs on a cluster. The workers are
+//! the same program, on any machine: `axum_service worker`. What a thumbnail logs there has the `traceparent` header of
+//! its request. To send spans to a collector, use `tracing-opentelemetry`, with `set_trace_propagator` and
+//! `set_trace_continuer`.
+//!
+//! Ctrl-C or SIGTERM ends it: it accepts no more connections, and running requests have ten seconds to finish. It ends
+//! even if a thread never returns.
 //!
 //! Under systemd, set `TimeoutStopSec=20`, more than the time of the shutdown. Its default `KillMode` sends SIGTERM to
-//! the workers too. They leave that to this process. `KillMode=mixed` spares the programs that tasks start as well.
+//! the workers too, which ignore it. `KillMode=mixed` also spares the programs that tasks start.
+
+mod work;
 
 use std::error::Error;
-use std::io::Cursor;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,22 +35,23 @@ use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, Limits, ProcessPoolExecutor, Shutdown, TaskError, TaskOptions,
-    ThreadPoolExecutor,
+    Executor, ExecutorExt as _, Shutdown, TaskError, TaskOptions, ThreadPoolExecutor,
 };
 use futures::StreamExt as _;
-use image::ImageFormat;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How many requests may wait for each pool. Any more are refused, and the client may retry.
+use self::work::{is_prime, shrink};
+
+/// How many requests may wait for each pool. Further ones are refused, and the client may retry.
 const QUEUE: usize = 64;
 /// How long a request may wait, and then how long it may run.
 const WAIT: Duration = Duration::from_secs(2);
@@ -57,34 +65,40 @@ const UPLOAD: usize = 16 << 20;
 struct Service {
     /// For work that always ends and cannot crash.
     threads: Arc<ThreadPoolExecutor>,
-    /// For work that may take long, and for untrusted input.
-    processes: Arc<ProcessPoolExecutor>,
+    /// For work that may take long, and for untrusted input: in processes of this machine, or of others.
+    processes: Arc<dyn Executor>,
     recorder: PrometheusHandle,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     concurrent_futures::init();
-    run()
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let runtime = Runtime::new()?;
+    let served = runtime.block_on(run());
+    // No thread can be killed. With `#[tokio::main]`, a thread that never returns would keep the program alive.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
 }
 
-#[tokio::main]
 async fn run() -> Result<(), Box<dyn Error>> {
-    // Before the pools, which look for the recorder when they are built.
+    let port = match arguments()? {
+        Role::Service { port } => port,
+        Role::Worker => return work::serve(DRAIN).await,
+    };
+    // Before the pools, which use the recorder that is installed when they are built.
     let recorder = PrometheusBuilder::new().install_recorder()?;
     let options = TaskOptions::new().timeout(RUN).queue_timeout(WAIT);
     let threads = ThreadPoolExecutor::builder()
         .queue_capacity(QUEUE)
         .task_options(options.clone());
-    let processes = ProcessPoolExecutor::builder()
-        .queue_capacity(QUEUE)
-        .limits(Limits::new().nice(10)) // The runtime has priority.
-        .task_options(options);
     let service = Service {
         threads: Arc::new(threads.build()?),
-        processes: Arc::new(processes.build()?),
+        processes: work::executor(QUEUE, options).await?,
         recorder,
     };
-    service.processes.warm_up().await?; // So the first request does not wait for a start.
 
     let router = Router::new()
         .route("/hash", post(hash))
@@ -94,10 +108,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
         )
         .route("/prime/{n}", get(prime))
         .route("/primes", get(primes))
+        .route("/news", get(news))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(service.clone());
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port()?)).await?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -131,16 +146,24 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn port() -> Result<u16, Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    match (
-        arguments.next().as_deref(),
-        arguments.next(),
-        arguments.next(),
-    ) {
-        (None, ..) => Ok(3000),
-        (Some("--port"), Some(port), None) => Ok(port.parse()?),
-        _ => Err("usage: axum_service [--port PORT]".into()),
+enum Role {
+    Service {
+        port: u16,
+    },
+    /// Serves the cluster.
+    Worker,
+}
+
+fn arguments() -> Result<Role, Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *arguments {
+        [] => Ok(Role::Service { port: 3000 }),
+        ["--port", port] => Ok(Role::Service {
+            port: port.parse()?,
+        }),
+        ["worker"] => Ok(Role::Worker),
+        _ => Err("usage: axum_service [--port PORT | worker]".into()),
     }
 }
 
@@ -154,7 +177,7 @@ async fn hash(State(service): State<Service>, password: String) -> Result<String
         },
         (),
     );
-    hashing.abort_on_drop().await // If the client goes away, this future is dropped.
+    hashing.abort_on_drop().await // If the client disconnects, this future is dropped.
 }
 
 #[derive(Deserialize)]
@@ -162,32 +185,29 @@ struct Size {
     width: u32,
 }
 
-/// In a process: an untrusted picture may crash its decoder, or use all memory.
+/// In a process: an untrusted picture may crash its decoder, or use up the memory.
 async fn thumbnail(
     State(service): State<Service>,
     Query(Size { width }): Query<Size>,
+    headers: HeaderMap,
     upload: Bytes,
 ) -> Result<Response, TaskError> {
-    let shrinking = service
-        .processes
-        .submit(shrink, (upload, width.clamp(1, 4096)));
+    let args = (upload, width.clamp(1, 4096));
+    let options = of_trace(&headers);
+    let shrinking = service.processes.submit_with(&options, shrink, args);
     Ok(match shrinking.abort_on_drop().await? {
         Ok(png) => ([(header::CONTENT_TYPE, "image/png")], png).into_response(),
         Err(reason) => (StatusCode::UNPROCESSABLE_ENTITY, reason).into_response(),
     })
 }
 
-fn shrink(upload: Bytes, width: u32) -> Result<Bytes, String> {
-    if upload.starts_with(b"poison") {
-        std::process::abort(); // As a decoder with a bug might do.
+/// The task belongs to the trace of its request, on whatever machine it runs.
+fn of_trace(headers: &HeaderMap) -> TaskOptions {
+    let header = headers.get("traceparent");
+    match header.and_then(|header| header.to_str().ok()) {
+        Some(header) => TaskOptions::new().traceparent(header),
+        None => TaskOptions::new(),
     }
-    let picture = image::load_from_memory(&upload).map_err(|error| format!("{error}\n"))?;
-    let mut png = Cursor::new(Vec::new());
-    let small = picture.thumbnail(width, u32::MAX);
-    small
-        .write_to(&mut png, ImageFormat::Png)
-        .map_err(|error| format!("{error}\n"))?;
-    Ok(png.into_inner().into())
 }
 
 #[derive(Serialize)]
@@ -208,17 +228,13 @@ async fn prime(
     Ok(Json(Prime { number, is_prime }))
 }
 
-fn is_prime(n: u64) -> bool {
-    n > 1 && (2..=n.isqrt()).all(|divisor| !n.is_multiple_of(divisor))
-}
-
 #[derive(Deserialize)]
 struct Numbers {
     from: u64,
     count: u64,
 }
 
-/// Sends a line of JSON for each number as soon as it is known. A client that stops reading stops the work.
+/// Sends a line of JSON for each number as soon as its result is known. If a client stops reading, the work stops.
 async fn primes(State(service): State<Service>, Query(numbers): Query<Numbers>) -> Response {
     let numbers = numbers.from..numbers.from.saturating_add(numbers.count);
     let results = service.processes.map(is_prime, numbers.clone());
@@ -233,6 +249,21 @@ async fn primes(State(service): State<Service>, Query(numbers): Query<Numbers>) 
         });
     let json_lines = [(header::CONTENT_TYPE, "application/x-ndjson")];
     (json_lines, Body::from_stream(lines)).into_response()
+}
+
+/// A file, read on a thread: the disk may be slow, and a network file system may never answer.
+async fn news(State(service): State<Service>) -> Result<Response, TaskError> {
+    let reading = service.threads.submit(
+        || {
+            let path = std::env::var_os("NEWS").unwrap_or_else(|| "/etc/motd".into());
+            std::fs::read_to_string(path)
+        },
+        (),
+    );
+    Ok(match reading.abort_on_drop().await? {
+        Ok(text) => text.into_response(),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    })
 }
 
 /// The metrics of the pools, in the format of Prometheus.

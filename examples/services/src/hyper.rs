@@ -1,4 +1,4 @@
-//! The same service without a framework: only hyper and a pool. The pools do not depend on axum.
+//! The same service without a framework, with only hyper and a pool. The pools do not depend on axum.
 //!
 //! ```sh
 //! cargo run --release -p services --bin hyper_service -- --port 3001
@@ -8,7 +8,7 @@
 //! Ctrl-C or SIGTERM ends it.
 //!
 //! Under systemd, set `TimeoutStopSec=20`, more than the time of the shutdown. Its default `KillMode` sends SIGTERM to
-//! the workers too. They leave that to this process. `KillMode=mixed` spares the programs that tasks start as well.
+//! the workers too, which ignore it. `KillMode=mixed` also spares the programs that tasks start.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,21 +27,24 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> Result<(), Box<dyn Error>> {
     concurrent_futures::init();
-    run()
+    let runtime = Runtime::new()?;
+    let served = runtime.block_on(run());
+    runtime.shutdown_background(); // The pool has ended, so there is nothing to wait for.
+    served
 }
 
-#[tokio::main]
 async fn run() -> Result<(), Box<dyn Error>> {
     let limits = TaskOptions::new()
         .timeout(Duration::from_secs(5))
         .queue_timeout(Duration::from_secs(2));
     let cpus = thread::available_parallelism()?.get();
     let pool = ProcessPoolExecutor::builder()
-        .max_workers(cpus.max(2)) // On one CPU too, a slow request leaves a worker to the others.
+        .max_workers(cpus.max(2)) // Even on one CPU, a slow request leaves a worker for the others.
         .queue_capacity(64)
         .task_options(limits)
         .build()?;
@@ -58,7 +61,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         };
         let pool = pool.clone();
         let answer = service_fn(move |request| answer(pool.clone(), request));
-        // When the client disconnects, the connection is dropped, and with it the response in progress.
+        // When the client disconnects, the connection is dropped, with the response in progress.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
     }
     pool.shutdown_with(Shutdown::new().deadline(Duration::from_secs(10)))

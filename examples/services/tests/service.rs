@@ -1,12 +1,24 @@
-//! The example service as its clients see it: a process that they connect to by HTTP on loopback.
+//! The example service as its clients see it: a process to which they connect by HTTP on loopback.
 #![cfg(target_os = "linux")]
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+#[path = "../../../tests/common/nats.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    dead_code,
+    unreachable_pub,
+    reason = "other tests use the rest; `common` has its folder too"
+)]
+mod nats;
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Cursor};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,11 +30,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use image::{ImageFormat, RgbImage};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use self::common::{eventually, within};
+use self::nats::NatsServer;
 
 /// The largest prime below 2^64: checking it takes longer than the service allows.
 const TOO_HARD: &str = "/prime/18446744073709551557";
@@ -48,7 +62,21 @@ impl Service {
     }
 
     fn start_binary(path: &str) -> Self {
-        let mut process = Command::new(path)
+        Self::start_command(Command::new(path).env_remove("CLUSTER_URL"))
+    }
+
+    fn start_with(path: &str, variables: &[(&str, &OsStr)]) -> Self {
+        Self::start_command(Command::new(path).envs(variables.iter().copied()))
+    }
+
+    /// Starts the service on the cluster of `server`.
+    fn start_on(server: &NatsServer) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_axum_service"));
+        Self::start_command(command.env("CLUSTER_URL", server.url()))
+    }
+
+    fn start_command(command: &mut Command) -> Self {
+        let mut process = command
             .args(["--port", "0"])
             .stdout(Stdio::piped())
             .spawn()
@@ -119,7 +147,7 @@ impl Service {
         stream
     }
 
-    /// A value of the process pool in `/metrics`. 0 if it is not there yet.
+    /// A value of the process pool in `/metrics`. 0 if it does not exist yet.
     async fn measured(&self, name: &str, labels: &str) -> u64 {
         let text = self.get("/metrics").await.body;
         let text = String::from_utf8(text.into()).expect("text");
@@ -188,6 +216,47 @@ impl Drop for Service {
     }
 }
 
+/// The same program as a worker of a cluster. Dropping this ends it.
+struct ClusterWorker(Child, BufReader<ChildStdout>);
+
+impl ClusterWorker {
+    /// What it logs.
+    fn log(server: &NatsServer) -> PathBuf {
+        server.folder().join("worker.log")
+    }
+
+    fn start(server: &NatsServer) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_axum_service"))
+            .arg("worker")
+            .env("CLUSTER_URL", server.url())
+            .stdout(Stdio::piped())
+            .stderr(File::create(Self::log(server)).expect("the folder is there"))
+            .spawn()
+            .expect("it starts");
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("text");
+        assert!(line.starts_with("worker "), "{line:?}");
+        Self(process, output)
+    }
+
+    /// Sends SIGTERM, and returns the last line.
+    fn end(mut self) -> String {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).expect("it is not reaped yet");
+        let mut line = String::new();
+        self.1.read_line(&mut line).expect("text");
+        assert!(self.0.wait().expect("it ends").success());
+        line
+    }
+}
+
+impl Drop for ClusterWorker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A square picture of `side` pixels a side.
 fn picture(side: u32) -> Bytes {
     let picture = RgbImage::from_fn(side, side, |x, y| {
@@ -229,7 +298,7 @@ async fn each_route_does_its_work() {
             .status,
         422
     );
-    // One byte too many: the service has read all of it when it refuses, so the client can still send it.
+    // One byte too many. The service has read everything when it refuses, so the client can still send all of it.
     let too_large = service.post("/thumbnail?width=8", vec![0; (16 << 20) + 1]);
     assert_eq!(too_large.await.status, 413);
 }
@@ -247,7 +316,7 @@ async fn a_poisonous_upload_kills_a_worker_and_nobody_else_notices() {
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_504_and_its_worker_is_free() {
+async fn a_request_that_takes_too_long_is_504_and_frees_its_worker() {
     let service = Service::start();
     assert_eq!(service.get(TOO_HARD).await.status, 504);
     service.idle().await;
@@ -313,6 +382,39 @@ async fn sigterm_drains_what_runs_and_takes_no_more() {
     assert_eq!(output, "shutting down\nbye: 0 tasks killed\n");
 }
 
+/// A pipe to which no process writes, like a file on a network file system that does not answer.
+#[tokio::test]
+async fn a_service_ends_though_a_thread_never_returns() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let pipe = directory.join(format!("news-{}", std::process::id()));
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("coreutils are here").success());
+    let mut service = Service::start_with(
+        env!("CARGO_BIN_EXE_axum_service"),
+        &[("NEWS", pipe.as_os_str())],
+    );
+    let client = service.ask_and_leave("/news").await;
+    // A pipe can be opened for writing once the thread of the service has it open.
+    let open = || {
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(flags).open(&pipe).ok()
+    };
+    let mut writer = None;
+    eventually(|| {
+        writer = open();
+        writer.is_some()
+    })
+    .await;
+    drop(client); // The client does not wait for the answer.
+    kill_process(service.pid(), Signal::TERM).expect("it runs");
+    let ended = within(tokio::task::spawn_blocking(move || service.process.wait()));
+    let status = ended.await.expect("no panic").expect("it ends");
+    assert!(status.success(), "{status}");
+    drop(writer);
+    std::fs::remove_file(pipe).expect("it is there");
+}
+
 #[tokio::test]
 async fn plain_hyper_does_as_well() {
     let service = Service::start_binary(env!("CARGO_BIN_EXE_hyper_service"));
@@ -323,13 +425,65 @@ async fn plain_hyper_does_as_well() {
     assert_eq!((slow.status, other.status), (504, 200));
 }
 
+/// The trace of a request.
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[tokio::test]
+async fn with_an_address_in_the_environment_the_work_is_done_on_a_cluster() {
+    let Some(server) = NatsServer::start("") else {
+        return;
+    };
+    let worker = ClusterWorker::start(&server);
+    let service = Service::start_on(&server);
+    let prime = service.get("/prime/1009").await;
+    assert_eq!(prime.body, r#"{"number":1009,"is_prime":true}"#);
+    let thumbnail = service.post("/thumbnail?width=32", picture(200)).await;
+    let small = image::load_from_memory(&thumbnail.body).expect("a picture");
+    assert_eq!((small.width(), small.height()), (32, 32));
+    let traced = Request::post(format!("http://{}/thumbnail?width=8", service.address));
+    let traced = traced
+        .header("traceparent", TRACE)
+        .body(Full::new(picture(9)));
+    let answer = service.client.request(traced.expect("a request"));
+    let answer = within(answer).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    // Larger than a message of the server may be.
+    let large = service
+        .post("/thumbnail?width=8", vec![0; (4 << 20) + 1])
+        .await;
+    assert_eq!(large.status, 422, "{large:?}");
+    let lines = service.get("/primes?from=96&count=3").await.body;
+    assert_eq!(lines.split(|byte| *byte == b'\n').count(), 4);
+    let poison = service.post("/thumbnail?width=8", "poison").await;
+    assert_eq!(
+        (poison.status, &poison.body[..]),
+        (500, &b"the request failed\n"[..])
+    );
+    assert_eq!(service.get(TOO_HARD).await.status, 504);
+    assert_eq!(service.get("/prime/97").await.status, 200);
+
+    let bye = tokio::task::spawn_blocking(|| worker.end());
+    let bye = within(bye).await.expect("it ends");
+    assert!(
+        bye.ends_with(" 2 failed\n"),
+        "poison and the time-out: {bye}"
+    );
+    let log = std::fs::read_to_string(ClusterWorker::log(&server)).expect("the worker logs");
+    let line = log.lines().find(|line| line.contains(TRACE));
+    let line = line.unwrap_or_else(|| panic!("no trace in {log}"));
+    assert!(
+        line.contains("cluster task{") && line.contains("shrunk"),
+        "{line}"
+    );
+}
+
 /// The 99th percentile.
 fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[(times.len() * 99).div_ceil(100) - 1]
 }
 
-/// How long health checks of the two services take, in turn, until `during` ends.
+/// How long health checks of the two services take, alternately, until `during` ends.
 async fn health<T>(
     services: [&Service; 2],
     during: impl Future<Output = T>,
@@ -372,7 +526,7 @@ async fn a_thousand_requests_with_hang_ups_and_crashes_leave_it_healthy_and_empt
                 n if n % 50 == 0 => service.post("/thumbnail?width=8", "poison").await.status,
                 n if n % 10 == 1 => {
                     let client = service.ask_and_leave(TOO_HARD).await;
-                    tokio::time::sleep(Duration::from_millis(n.into())).await; // Each starts at another time.
+                    tokio::time::sleep(Duration::from_millis(n.into())).await; // Each starts at a different time.
                     drop(client);
                     0
                 }
