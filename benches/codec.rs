@@ -1,5 +1,5 @@
-//! What it costs to encode and decode values by their shape, beside rmp-serde:
-//! `cargo bench -p benches --bench codec`. At the end it prints the medians side by side.
+//! The cost of encoding and decoding values by their shape, compared with rmp-serde: `cargo bench -p benches --bench
+//! codec`. At the end it prints the medians side by side.
 //!
 //! A value that is bytes, text or a vector of numbers by itself is not encoded: an executor, a queue or a pipe
 //! copies it. The bench `multiprocessing` measures those.
@@ -7,7 +7,7 @@
 #[expect(dead_code, reason = "the other benches use the rest")]
 #[path = "common/figure.rs"]
 mod figure;
-/// The library's own, which is not public. It depends on nothing else of the library.
+/// The library's own module, which is not public. It depends on no other part of the library.
 #[path = "../src/wire/msgpack/mod.rs"]
 mod msgpack;
 #[expect(dead_code, reason = "the other benches use the rest")]
@@ -187,7 +187,7 @@ impl Bench {
         });
     }
 
-    /// Prints what was measured.
+    /// Prints the results.
     fn finish(mut self) {
         self.criterion.final_summary();
         if figure::is_quick() {
@@ -210,7 +210,7 @@ fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     black_box(out);
 }
 
-/// As the library used rmp-serde before: structs as maps, and the readable form of each type.
+/// Encodes as the library did with rmp-serde before: structs as maps, and the readable form of each type.
 fn rmp_encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     out.clear();
     let serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();

@@ -1,7 +1,7 @@
-//! What the executors cost, beside their peers and the limit of the machine, in one run:
-//! `cargo bench -p benches --bench executors`. At the end it prints the medians side by side, and compares them
-//! with the goals: only ratios carry over from one machine to another. It also draws them, into
-//! `target/criterion/measured.svg` or to `$BENCH_PLOT`. What starts cost is in `starts.rs`.
+//! The cost of the executors, compared with their peers and the limit of the machine, in one run: `cargo bench -p
+//! benches --bench executors`. At the end it prints the medians side by side, and compares them with the goals: only
+//! ratios are valid on another machine. It also draws them, into `target/criterion/measured.svg` or `$BENCH_PLOT`. The
+//! cost of starts is in `starts.rs`.
 //!
 //! Every contender has two workers. A task on a tokio runtime of two threads makes the calls, as in a service.
 //! `peers.py` measures Python's pools, with `$PYTHON` or `python3`.
@@ -27,7 +27,7 @@ use crate::common::peers::{self, Peers};
 use crate::common::table::{Goal, Table};
 use crate::common::{heartbeat, limit, plot, queue, runtime};
 
-/// Does something for every contender, one right after another.
+/// Repeats a block for every contender, one right after another.
 macro_rules! each_contender {
     ($C:ident => $do:expr) => {
         each_contender!($C => $do, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon, Procspawn);
@@ -59,8 +59,8 @@ fn class(contender: &str) -> &'static str {
 }
 
 fn main() {
-    // A child of each of these starts here too. It knows by an environment variable whose it is,
-    // serves, and comes no further.
+    // A child process of each of these also starts here. An environment variable names its role; it serves and does
+    // not return.
     limit::init();
     concurrent_futures::init();
     procspawn::init();
@@ -81,18 +81,18 @@ fn main() {
     bench.heartbeat();
     bench.criterion.final_summary();
     if !bench.quick {
-        bench.tell();
+        bench.print_results();
     }
 }
 
-/// Everything that is measured.
+/// All measurements.
 struct Bench {
     criterion: Criterion,
     runtime: Runtime,
     /// Has a row for each measure, and the figures that criterion does not measure.
     table: Table,
     start: SystemTime,
-    /// Criterion only tests that everything runs, once.
+    /// Whether criterion only runs everything once, as a test.
     quick: bool,
 }
 
@@ -131,7 +131,7 @@ impl Bench {
         }
     }
 
-    /// A call that does nothing, awaited before the next.
+    /// A call that does nothing, awaited before the next one.
     fn round_trip(&mut self, name: &'static str) {
         async fn run<C: Contender>(contender: Arc<C>, times: u64) -> Duration {
             let start = Instant::now();
@@ -145,8 +145,8 @@ impl Bench {
         measure.time_limit(limit::round_trips);
     }
 
-    /// Measures with all threads and processes on one CPU, which leaves its idle states out. Waking another CPU
-    /// for each message may take longer than everything else.
+    /// Measures with all threads and processes on one CPU, which excludes idle states of CPUs. Waking another CPU for
+    /// each message may take longer than everything else.
     fn on_one_cpu(&mut self, measure: impl FnOnce(&mut Self)) {
         let _cpu = limit::OneCpu::stay();
         let everywhere = std::mem::replace(&mut self.runtime, runtime());
@@ -191,7 +191,7 @@ impl Bench {
         }, ProcessPool, ThreadPool, TokioRayon);
     }
 
-    /// `x + 1` over as many integers as take half a second, by contenders with a `map`, without a chunk size.
+    /// `x + 1` over the number of integers that take half a second, item by item, without a chunk size.
     fn map(&mut self) {
         async fn run<C: Maps>(contender: Arc<C>, count: u64) -> Duration {
             let start = Instant::now();
@@ -201,7 +201,7 @@ impl Bench {
         let mut measure = self.measure("map", Unit::Call, 10);
         measure.group.measurement_time(Duration::from_secs(5));
         measure.group.throughput(Throughput::Elements(1));
-        each_contender!(C => measure.time(run::<C>), ProcessPool, ThreadPool);
+        each_contender!(C => measure.time(run::<C>), ProcessPool, ThreadPool, SpawnBlocking, TokioRayon);
     }
 
     /// The same by calls with vectors, of the best size for each contender.
@@ -265,7 +265,7 @@ impl Bench {
         }, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon);
     }
 
-    /// How late the runtime is while all workers are busy. The limit is an idle runtime.
+    /// The delay of the runtime while all workers are busy. The limit is an idle runtime.
     fn heartbeat(&mut self) {
         let names = ["heartbeat, p50", "heartbeat, p99"];
         if !names.iter().any(|name| self.wants(name)) {
@@ -287,15 +287,15 @@ impl Bench {
             let load = runtime.spawn(heartbeat::load(contender.clone()));
             put(C::NAME, spawned(runtime, heartbeat::lateness(watch)));
             load.abort();
-            let _ = runtime.block_on(load); // It says that it was aborted.
+            let _ = runtime.block_on(load); // The error says that it was aborted.
             if let Some(contender) = Arc::into_inner(contender) {
                 runtime.block_on(contender.stop());
             }
         }, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon, Inline);
     }
 
-    /// Prints and draws what was measured.
-    fn tell(mut self) {
+    /// Prints and draws the results.
+    fn print_results(mut self) {
         for measure in self.table.measures() {
             for contender in columns() {
                 if let Some(figure) = figure::read(measure, contender, self.start) {
@@ -349,7 +349,7 @@ impl Measure<'_> {
         if self.quick { amount.min(500) } else { amount }
     }
 
-    /// Measures `run`, which repeats something that many times and returns how long it took.
+    /// Measures `run`, which repeats an operation this number of times and returns how long that took.
     fn time<C, F>(&mut self, run: impl Fn(Arc<C>, u64) -> F)
     where
         C: Contender,
@@ -359,9 +359,9 @@ impl Measure<'_> {
         self.bench(|contender: &Arc<C>, times| spawned(runtime, run(contender.clone(), times)));
     }
 
-    /// As `time`, for work that says itself where it runs.
+    /// As `time`, for work that chooses where it runs.
     fn bench<C: Contender>(&mut self, run: impl Fn(&Arc<C>, u64) -> Duration) {
-        let mut contender = None; // Started if criterion wants it to run.
+        let mut contender = None; // Started when criterion runs it.
         self.group.bench_function(C::NAME, |bencher| {
             let contender = contender
                 .get_or_insert_with(|| Arc::new(self.runtime.block_on(async { C::start() })));
@@ -380,7 +380,7 @@ impl Measure<'_> {
     }
 }
 
-/// Awaits a future where a service does: in a task of the runtime, not on the thread outside.
+/// Awaits a future as a service does: in a task of the runtime, not on the thread outside.
 fn spawned<T: Send + 'static>(
     runtime: &Runtime,
     future: impl Future<Output = T> + Send + 'static,
@@ -433,6 +433,7 @@ fn print_goals(table: &Table) {
     }
     threads("round trip", Goal::Times(1.0, THREADS));
     threads("many submits", Goal::Times(1.0, &[TokioRayon::NAME]));
+    threads("map", Goal::Times(1.0, &[ProcessPool::NAME]));
     for on in [&processes as &dyn Fn(_, _), &threads] {
         on(FOUR_RUNTIMES, Goal::OfRow(0.8, "many submits"));
         on("queued task", Goal::Value(300.0));

@@ -1,8 +1,8 @@
-//! How fair the objects that processes share are, and what a waiter costs, beside tokio:
-//! `cargo bench -p benches --bench fairness`.
+//! How fair the shared objects are, and the cost of a waiter, compared with tokio: `cargo bench -p benches --bench
+//! fairness`.
 //!
 //! - *turns*: eight tasks, threads or processes take one object again and again for a second, and keep it for a
-//!   millisecond each time. Shown are the fewest and the most turns that one of them has;
+//!   millisecond each time. It shows the fewest and the most turns of one of them;
 //! - *cost*: processor time of a turn, an item or an arrival while that number of tasks wait.
 
 #[path = "fairness/costs.rs"]

@@ -1,6 +1,6 @@
-//! What it costs to send items between processes, beside peers, in one run:
-//! `cargo bench -p benches --bench multiprocessing`. At the end it prints the medians side by side, and compares
-//! them with the goals: only ratios carry over from one machine to another.
+//! The cost of sending items between processes, compared with peers, in one run: `cargo bench -p benches --bench
+//! multiprocessing`. At the end it prints the medians side by side, and compares them with the goals: only ratios are
+//! valid on another machine.
 //!
 //! Every contender sends to a peer process, in which a thread blocks. `channels/peers.py` measures Python's
 //! queue and pipe, with `$PYTHON` or `python3`.
@@ -25,7 +25,7 @@ use crate::channels::{Channel, Item, Role};
 use crate::figure::Unit;
 use crate::table::{Goal, Table};
 
-/// Does something for every channel, one right after another.
+/// Repeats a block for every channel, one right after another.
 macro_rules! each_channel {
     ($C:ident<$T:ty> => $do:expr) => {
         each_channel!($C<$T> => $do, BlockingQueue, AsyncQueue, BlockingPipe, AsyncPipe, Ipc);
@@ -39,7 +39,7 @@ macro_rules! each_channel {
 }
 
 fn main() {
-    // A peer starts here too, knows whose it is, serves, and comes no further.
+    // A peer process also starts here, serves and does not return.
     ipc::init();
     concurrent_futures::init();
 
@@ -54,7 +54,7 @@ fn main() {
     }
     bench.criterion.final_summary();
     if !bench.quick {
-        bench.tell();
+        bench.print_results();
     }
 }
 
@@ -62,7 +62,7 @@ struct Bench {
     criterion: Criterion,
     table: Table,
     start: SystemTime,
-    /// Criterion only tests that everything runs, once.
+    /// Whether criterion only runs everything once, as a test.
     quick: bool,
 }
 
@@ -90,7 +90,7 @@ impl Bench {
         group
     }
 
-    /// One thread puts an item in and takes it out.
+    /// One thread puts an item and takes it.
     fn alone(&mut self) {
         let mut group = self.group("one process", Unit::Time);
         each_channel!(C<u64> => measure::<u64, C<u64>>(&mut group, Role::Nobody, |channel, times| {
@@ -98,7 +98,7 @@ impl Bench {
         }));
     }
 
-    /// An item to the peer and back, before the next.
+    /// An item is sent to the peer and back before the next one.
     fn round_trip<T: ipc::Ends>(&mut self, name: &'static str, item: T) {
         let mut group = self.group(name, Unit::Time);
         each_channel!(C<T> => measure::<T, C<T>>(&mut group, Role::Echo, |channel, times| {
@@ -106,7 +106,7 @@ impl Bench {
         }));
     }
 
-    /// A flood of items, until the peer has them all.
+    /// A flood of items, until the peer has received all of them.
     fn one_way<T: ipc::Ends>(&mut self, name: &'static str, item: T, each: Throughput) {
         let unit = match each {
             Throughput::Elements(_) => Unit::Call,
@@ -119,8 +119,8 @@ impl Bench {
         }));
     }
 
-    /// Prints what was measured.
-    fn tell(mut self) {
+    /// Prints the results.
+    fn print_results(mut self) {
         let measures = self.table.measures();
         let peers = Peers::measure(figure::filter());
         for measure in &measures {
@@ -153,13 +153,13 @@ impl Bench {
     }
 }
 
-/// Measures `run`, which repeats something that many times and returns how long it took.
+/// Measures `run`, which repeats an operation this number of times and returns how long that took.
 fn measure<T: Item, C: Channel<T>>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     role: Role,
     run: impl Fn(&mut C, u64) -> Duration,
 ) {
-    let mut channel = None; // Started if criterion wants it to run.
+    let mut channel = None; // Started when criterion runs it.
     group.bench_function(C::NAME, |bencher| {
         let channel = channel.get_or_insert_with(|| C::start(role));
         bencher.iter_custom(|times| run(channel, times));

@@ -1,8 +1,8 @@
-//! What it costs to have a table of 64 MiB in each of many items: `cargo bench -p benches --bench shared`. At the end it
+//! The cost of giving a table of 64 MiB to each of many items: `cargo bench -p benches --bench shared`. At the end it
 //! prints the medians side by side.
 //!
-//! `SharedArg` sends it to each worker once. By value it travels with each item. A `SharedMemory` is not decoded, so its
-//! items read bytes. Threads have an `Arc`.
+//! `SharedArg` sends it to each worker once. By value it is sent with each item. A `SharedMemory` is not decoded, so
+//! its items read bytes. Threads have an `Arc`.
 
 #[expect(dead_code, reason = "the other benches use the rest")]
 #[path = "common/figure.rs"]
@@ -97,7 +97,7 @@ impl Bench {
         }
     }
 
-    /// A map over this number of items, when the workers have what they keep.
+    /// A map over this number of items, when the workers already keep the value.
     fn items(&mut self, name: &'static str, count: usize, contenders: &[&'static str]) {
         self.table.add(name, Unit::Call);
         let shared = SharedArg::new(self.numbers.clone());
@@ -162,7 +162,7 @@ impl Bench {
     }
 }
 
-/// Measures from the making of a map to its last result.
+/// Measures from the creation of a map to its last result.
 fn measure(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,

@@ -1,13 +1,13 @@
-//! What it costs to start workers and processes, by start method and beside peers, in one run:
-//! `cargo bench -p benches --bench starts`. At the end it prints the medians side by side, and compares them with
-//! the goals.
+//! The cost of starting workers and processes, by start method and compared with peers, in one run: `cargo bench -p
+//! benches --bench starts`. At the end it prints the medians side by side, and compares them with the goals.
 //!
 //! - *first result*: from no pool to the result of a no-op, in a pool of two workers;
 //! - *one more worker*: from a pool with one ready worker to one with two;
 //! - *start to join*: from the start of a process that runs an empty function to its end;
 //! - *idle worker*: the memory of a worker that has run nothing.
 //!
-//! What has one way to start stands under *only way*. `peers.py` measures Python's, with `$PYTHON` or `python3`.
+//! Contenders with only one way to start are under *only way*. `peers.py` measures Python's, with `$PYTHON` or
+//! `python3`.
 
 #[expect(dead_code, reason = "the other benches use the rest")]
 mod common;
@@ -29,7 +29,7 @@ use self::common::{limit, runtime, starts};
 const ONLY_WAY: &str = "only way";
 const COLUMNS: [&str; 4] = ["ForkServer", "Spawn", "Fork", ONLY_WAY];
 
-/// What `peers.py` measures.
+/// The contenders that `peers.py` measures.
 const PYTHON: [&str; 5] = [
     "first result, Python Pool",
     "first result, Python Executor",
@@ -44,13 +44,13 @@ const OWN_MEMORY: &str = "idle worker, its own memory";
 const SHARED_MEMORY: &str = "idle worker, with its share of shared memory";
 
 fn main() {
-    // Children of these start here too. Each knows by an environment variable what it is, and serves.
+    // Child processes of these also start here. An environment variable names the role of each, and it serves.
     limit::init();
     concurrent_futures::init();
     procspawn::init();
 
     let mut bench = Bench::new();
-    // `Fork` needs a process with one thread, so what starts threads comes later.
+    // `Fork` needs a process with one thread, so the measures that start threads come later.
     bench.by_method(FIRST_RESULT, starts::first_result);
     bench.contender::<Procspawn>("first result, procspawn");
     bench.contender::<ThreadPool>("first result, thread pool");
@@ -65,7 +65,7 @@ fn main() {
     });
     bench.criterion.final_summary();
     if !bench.quick {
-        bench.tell();
+        bench.print_results();
     }
 }
 
@@ -73,7 +73,7 @@ struct Bench {
     criterion: Criterion,
     table: Table,
     start: SystemTime,
-    /// Criterion only tests that everything runs, once.
+    /// Whether criterion only runs everything once, as a test.
     quick: bool,
 }
 
@@ -107,7 +107,7 @@ impl Bench {
         self.measure(name, ONLY_WAY, run);
     }
 
-    /// The time to the first result. Ending the workers is not part of it.
+    /// The time to the first result. Does not include the end of the workers.
     fn contender<C: Contender>(&mut self, name: &'static str) {
         async fn run<C: Contender>(times: u64) -> Duration {
             let mut total = Duration::ZERO;
@@ -146,8 +146,8 @@ impl Bench {
         }
     }
 
-    /// Prints what was measured.
-    fn tell(mut self) {
+    /// Prints the results.
+    fn print_results(mut self) {
         for measure in self.table.measures() {
             for way in COLUMNS {
                 if let Some(figure) = figure::read(measure, way, self.start) {
@@ -184,7 +184,7 @@ impl Bench {
     }
 }
 
-/// From the start of a process to what its function returns. The fork server is there already.
+/// From the start of a process to its function's result. The fork server already exists.
 fn process(method: StartMethod) -> Duration {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
@@ -200,7 +200,7 @@ fn process(method: StartMethod) -> Duration {
     })
 }
 
-/// The smallest of programs, to compare.
+/// The smallest program, for comparison.
 fn command() -> Duration {
     let begun = Instant::now();
     let status = Command::new("true").status().expect("there is a `true`");

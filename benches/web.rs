@@ -1,9 +1,9 @@
-//! What a web service achieves when its CPU-bound work runs inline, by `spawn_blocking`, on a thread pool or
-//! on a process pool: requests per second, their latency, and the latency of a light route meanwhile.
-//! `cargo bench -p benches --bench web`
+//! The throughput of a web service whose CPU-bound work runs inline, by `spawn_blocking`, on a thread pool or on a
+//! process pool: requests per second, their latency, and the latency of a light route meanwhile. `cargo bench -p
+//! benches --bench web`
 //!
-//! The service has a runtime of two threads and two workers; each of sixteen clients sends its next request as soon
-//! as it has the answer. It draws what it prints, into `target/criterion/web.svg` or to `$BENCH_PLOT`.
+//! The service has a runtime of two threads and two workers. Each of sixteen clients sends its next request as soon as
+//! it has the answer. The results are also drawn, into `target/criterion/web.svg` or `$BENCH_PLOT`.
 
 #[expect(dead_code, reason = "the other benches use the rest")]
 #[path = "common/figure.rs"]
@@ -123,7 +123,7 @@ fn main() {
         }
     };
     if let Some(folder) = path.parent() {
-        let _ = std::fs::create_dir_all(folder); // An error here shows again below.
+        let _ = std::fs::create_dir_all(folder); // An error here occurs again below.
     }
     match std::fs::write(&path, plot::draw(&table, &drawn, class)) {
         Ok(()) => println!("Drawn in {}.", path.display()),
@@ -191,8 +191,8 @@ where
 
 type Asker = Client<HttpConnector, Empty<Bytes>>;
 
-/// Sends requests from all clients for that time. Returns the time per answered request, the median and the 99th
-/// percentile of their latency, and the same two of light requests meanwhile.
+/// Sends requests from all clients during that time. Returns the time per answered request, the median and the 99th
+/// percentile of their latency, and the same two for light requests meanwhile.
 async fn ask(address: SocketAddr, path: &str, time: Duration) -> [Figure; 5] {
     let client: Asker = Client::builder(TokioExecutor::new()).build_http();
     let over = AtomicBool::new(false);

@@ -1,11 +1,12 @@
-//! What a call costs with few and with many workers, beside peers, in one run:
-//! `cargo bench -p benches --bench workers`. At the end it prints the medians side by side, and compares them with
-//! the goal: the cost is the same.
+//! The cost of a call with few and with many workers, compared with peers, in one run: `cargo bench -p benches --bench
+//! workers`. At the end it prints the medians side by side, and compares them with the goal: the cost should be the
+//! same.
 //!
 //! - *round trip*: a no-op is submitted and awaited, before the next one. All but one worker are idle;
 //! - *many submits*: a whole batch of no-ops is submitted, then all are awaited. All workers get some.
 //!
-//! Everything runs on one CPU. More workers than CPUs do not run at once, so what is left is what they cost.
+//! Everything runs on one CPU. More workers than CPUs do not run at once, so the difference is the cost of the workers
+//! themselves.
 
 #[expect(dead_code, reason = "the other benches use the rest")]
 mod common;
@@ -33,7 +34,7 @@ const FEW: &str = "2 workers";
 const MANY: &str = "256 workers";
 
 fn main() {
-    // Children of these start here too. Each knows by an environment variable what it is, and serves.
+    // Child processes of these also start here. An environment variable names the role of each, and it serves.
     limit::init();
     concurrent_futures::init();
     procspawn::init();
@@ -45,7 +46,7 @@ fn main() {
     bench.contender::<Procspawn>();
     bench.criterion.final_summary();
     if !bench.quick {
-        bench.tell();
+        bench.print_results();
     }
 }
 
@@ -54,7 +55,7 @@ struct Bench {
     runtime: Runtime,
     table: Table,
     start: SystemTime,
-    /// Criterion only tests that everything runs, once.
+    /// Whether criterion only runs everything once, as a test.
     quick: bool,
     _cpu: limit::OneCpu,
 }
@@ -114,8 +115,8 @@ impl Bench {
         });
     }
 
-    /// Prints what was measured.
-    fn tell(mut self) {
+    /// Prints the results.
+    fn print_results(mut self) {
         let measures = self.table.measures();
         for measure in &measures {
             for (_, name) in WORKERS {

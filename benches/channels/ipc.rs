@@ -13,11 +13,11 @@ use super::{Channel, Item, Role, serve};
 
 pub(crate) const NAME: &str = "ipc-channel";
 
-/// Set for a peer: where to meet, and what to do there.
+/// Set for a peer: the name of the server to connect to, and the peer's role.
 const SERVER: &str = "BENCH_IPC_SERVER";
 const WORK: &str = "BENCH_IPC_WORK";
 
-/// The two ends for a kind of item. Bytes have a channel of their own.
+/// The two ends for a kind of item. Bytes have a special channel.
 pub(crate) trait Ends: Item {
     type Sender: Serialize + DeserializeOwned;
     type Receiver: Serialize + DeserializeOwned;
@@ -93,7 +93,7 @@ fn meet<T: Ends>(server: String, role: Role) {
     serve(role, || T::receive(&from_us), |item| T::send(&to_us, item));
 }
 
-/// By its blocking methods; a sender has no others.
+/// Uses the blocking methods; a sender has no others.
 pub(crate) struct Ipc<T: Ends> {
     ends: Option<(T::Sender, T::Receiver)>,
     peer: Option<Child>,

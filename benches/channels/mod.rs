@@ -1,5 +1,5 @@
-//! Channels between this process and another, each a [`Channel`]. A new one is one `impl` in a file here and one
-//! line in `each_channel!`.
+//! Channels between this process and another, each a [`Channel`]. To add one, write an `impl` in a file here and a line
+//! in `each_channel!`.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ pub(crate) mod ipc;
 pub(crate) mod ours;
 pub(crate) mod peers;
 
-/// A value that channels carry.
+/// A value that can be sent through a channel.
 pub(crate) trait Item: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Differs from every value that is only counted.
+    /// The last value, which differs from every value that is only counted.
     fn last() -> Self;
     fn is_last(&self) -> bool;
 }
@@ -40,15 +40,15 @@ impl Item for Vec<u8> {
 /// What the other process does until its channel is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Sends back what it gets.
+    /// Sends each item back.
     Echo,
-    /// Sends back only what is the last of many.
+    /// Sends back only the last of many items.
     Sink,
     /// There is no other process: this one receives what it sends.
     Nobody,
 }
 
-/// This process's end of a channel; a peer has the other one.
+/// This process's end of a channel; a peer has the other end.
 pub(crate) trait Channel<T: Item>: Sized {
     const NAME: &'static str;
 

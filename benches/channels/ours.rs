@@ -1,4 +1,4 @@
-//! Our queue and our pipe, with a worker process as the peer.
+//! The crate's queue and pipe, with a worker process as the peer.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::{Channel, Item, Role, serve};
 
-/// What items go in by and come out of.
+/// The types of the sending and the receiving end.
 pub(crate) trait Carrier<T>: Data + Clone + Sync {
     const NAME: &'static str;
     const NAME_IN_TASK: &'static str;
@@ -17,7 +17,7 @@ pub(crate) trait Carrier<T>: Data + Clone + Sync {
     /// The ends of two processes.
     fn pair() -> [Ends<Self>; 2];
 
-    /// The ends of a process that receives what it sends.
+    /// The ends of a process that receives its own items.
     fn alone() -> Ends<Self>;
 
     fn blocking_send(&self, item: T) -> Option<()>;
@@ -107,7 +107,7 @@ impl<T: Item> Carrier<T> for Connection<T, T> {
     }
 }
 
-/// By blocking methods.
+/// Uses the blocking methods.
 pub(crate) struct Blocking<C> {
     ends: Ends<C>,
     /// Its worker is the peer.
@@ -151,7 +151,7 @@ impl<T: Item, C: Carrier<T>> Channel<T> for Blocking<C> {
             runtime,
         };
         channel.send(T::last());
-        Channel::<T>::receive(&mut channel); // From here on it is there.
+        Channel::<T>::receive(&mut channel); // The peer is ready after this.
         channel
     }
 

@@ -13,11 +13,11 @@ pub(crate) const QUEUE: &str = "Python Queue";
 pub(crate) const PIPE: &str = "Python Pipe";
 pub(crate) const NAMES: [&str; 2] = [QUEUE, PIPE];
 
-/// What the script has found: seconds for an item or a byte.
+/// The results of the script: seconds for an item or a byte.
 pub(crate) struct Peers(Value);
 
 impl Peers {
-    /// Runs the script with `$PYTHON`, or else `python3`, for the measures whose names contain the filter.
+    /// Runs the script with `$PYTHON`, or otherwise `python3`, for the measures whose names contain the filter.
     pub(crate) fn measure(filter: Option<String>) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("channels/peers.py");

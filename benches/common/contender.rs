@@ -1,4 +1,4 @@
-//! The contenders. A new peer is one `impl Contender` here and one line in `each_contender!`.
+//! The contenders. To add one, write an `impl Contender` here and a line in `each_contender!`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_rayon::AsyncThreadPool as _;
 use tokio_rayon::rayon;
+use tokio_rayon::rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 /// How many workers each contender has.
 pub(crate) const WORKERS: usize = 2;
 
-/// How many calls are under way while a list is worked through by hand.
+/// How many calls are in progress at the same time while a list is processed by hand.
 const AHEAD: usize = 64;
 
 /// A plain function, known by its type, so that another process can find it.
@@ -34,7 +35,7 @@ impl Work for Noop {
     fn run((): ()) {}
 }
 
-/// Computes for that many milliseconds.
+/// Computes for this number of milliseconds.
 pub(crate) struct Compute<const MILLIS: u64>;
 impl<const MILLIS: u64> Work for Compute<MILLIS> {
     type Input = ();
@@ -89,12 +90,12 @@ pub(crate) trait Contender: Sized + Send + Sync + 'static {
     /// How many small calls make a batch, all of them pending at once.
     const BATCH: u64 = 20_000;
 
-    /// Starts with the usual number of workers. Is called in a runtime.
+    /// Starts with the usual number of workers. Called in a runtime.
     fn start() -> Self {
         Self::with_workers(WORKERS)
     }
 
-    /// As `start`, with this number of workers, if the contender decides about that.
+    /// As `start`, with this number of workers, if the contender allows that.
     fn with_workers(workers: usize) -> Self;
 
     /// Waits until all workers are ready.
@@ -112,7 +113,7 @@ pub(crate) trait Contender: Sized + Send + Sync + 'static {
 }
 
 /// Adds one to each of `0..count` by calls with a vector of `chunk` numbers, in order. Returns the sum. A failure
-/// is one of a whole vector.
+/// concerns a whole vector.
 pub(crate) async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64 {
     let chunks = stream::iter((0..count).step_by(chunk as usize))
         .map(|start| (start..count.min(start + chunk)).collect());
@@ -123,16 +124,17 @@ pub(crate) async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: 
         .await
 }
 
-/// A contender that has a `map`, by which each item is a call that fails by itself.
+/// A contender that maps item by item.
 pub(crate) trait Maps: Contender {
-    fn executor(&self) -> &impl Executor;
-
     /// Adds one to each of `0..count`, in order. Returns the sum.
-    fn map(&self, count: u64) -> impl Future<Output = u64> + Send {
-        let results = self.executor().map(AddOne::run, 0..count);
-        let sum = results.try_fold(0, async |sum, x| Ok(sum + x));
-        sum.map(|sum| sum.expect("the tasks return"))
-    }
+    fn map(&self, count: u64) -> impl Future<Output = u64> + Send;
+}
+
+/// The `map` of the crate's executors: each item is a call that fails by itself.
+fn map_by_executor(executor: &impl Executor, count: u64) -> impl Future<Output = u64> + Send {
+    let results = executor.map(AddOne::run, 0..count);
+    let sum = results.try_fold(0, async |sum, x| Ok(sum + x));
+    sum.map(|sum| sum.expect("the tasks return"))
 }
 
 pub(crate) struct ProcessPool(ProcessPoolExecutor);
@@ -159,8 +161,8 @@ impl Contender for ProcessPool {
 }
 
 impl Maps for ProcessPool {
-    fn executor(&self) -> &impl Executor {
-        &self.0
+    fn map(&self, count: u64) -> impl Future<Output = u64> + Send {
+        map_by_executor(&self.0, count)
     }
 }
 
@@ -184,8 +186,8 @@ impl Contender for ThreadPool {
 }
 
 impl Maps for ThreadPool {
-    fn executor(&self) -> &impl Executor {
-        &self.0
+    fn map(&self, count: u64) -> impl Future<Output = u64> + Send {
+        map_by_executor(&self.0, count)
     }
 }
 
@@ -202,6 +204,14 @@ impl Contender for SpawnBlocking {
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
         let handle = tokio::task::spawn_blocking(|| W::run(input));
         handle.map(|result| result.expect("the task returns"))
+    }
+}
+
+/// Each item is a call, as many at a time as keep the threads busy.
+impl Maps for SpawnBlocking {
+    async fn map(&self, count: u64) -> u64 {
+        let calls = stream::iter(0..count).map(|x| self.submit::<AddOne>(x));
+        calls.buffered(AHEAD).fold(0, async |sum, x| sum + x).await
     }
 }
 
@@ -236,12 +246,23 @@ impl Contender for TokioRayon {
     }
 }
 
+/// By `par_iter`: it takes a list and returns a list, and a panic concerns the whole list.
+impl Maps for TokioRayon {
+    async fn map(&self, count: u64) -> u64 {
+        let results = self.0.spawn_fifo_async(move || {
+            let items = (0..count).into_par_iter();
+            items.map(AddOne::run).collect::<Vec<_>>()
+        });
+        results.await.into_iter().sum()
+    }
+}
+
 /// Its handles have only a blocking wait, which this uses.
 pub(crate) struct Procspawn(procspawn::Pool);
 
 impl Contender for Procspawn {
     const NAME: &'static str = "procspawn";
-    /// Each call holds three descriptors, and a process may often have no more than 1024.
+    /// Each call holds three descriptors, and a process often may have no more than 1024.
     const BATCH: u64 = 200;
 
     fn with_workers(workers: usize) -> Self {
@@ -254,7 +275,7 @@ impl Contender for Procspawn {
     }
 }
 
-/// Batches of calls that do nothing: for each batch, all submitted, then all awaited.
+/// Batches of calls that do nothing. In each batch, all calls are submitted, then all are awaited.
 pub(crate) async fn submit_batches<C: Contender>(
     contender: Arc<C>,
     times: u64,

@@ -1,4 +1,4 @@
-//! One measured figure, and how it is shown.
+//! A measured figure, and how it is shown.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 const NANOSECOND: f64 = 1e-9;
 
-/// What a figure counts. Less is better, whatever the unit.
+/// The unit of a figure. Less is better for all units.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Seconds for one time.
+    /// Seconds for one run.
     Time,
-    /// Seconds for a call or an item; shown as how many there are in a second.
+    /// Seconds for a call or an item; shown as the number per second.
     Call,
-    /// Seconds for a byte; shown as how many there are in a second.
+    /// Seconds for a byte; shown as the number per second.
     Byte,
     /// Bytes.
     Memory,
@@ -27,7 +27,7 @@ pub(crate) enum Unit {
 #[derive(Clone, Copy)]
 pub(crate) struct Figure {
     pub(crate) median: f64,
-    /// Of the best sample, which other programs on the machine disturb least.
+    /// From the best sample, which other programs on the machine disturb least.
     pub(crate) best: f64,
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn criterion(warm_up: Duration, measurement: Duration) -> Criterion {
         .configure_from_args()
 }
 
-/// Whether criterion only tests that everything runs, once.
+/// Whether criterion only runs everything once, as a test.
 pub(crate) fn is_quick() -> bool {
     let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
     given("--test") || !given("--bench")
@@ -87,12 +87,12 @@ pub(crate) fn filter() -> Option<String> {
     std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
 }
 
-/// What criterion has written since then.
+/// The figure that criterion has written since then.
 pub(crate) fn read(measure: &str, contender: &str, since: SystemTime) -> Option<Figure> {
     let folder = criterion_home().join(measure).join(contender).join("new");
     let estimates = folder.join("estimates.json");
     if fs::metadata(&estimates).ok()?.modified().ok()? < since {
-        return None; // Of an earlier run.
+        return None; // The figure is of an earlier run.
     }
     let median = read_json(&estimates)?["median"]["point_estimate"].as_f64()?;
     let best = best(&read_json(&folder.join("sample.json"))?)?;

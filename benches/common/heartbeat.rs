@@ -15,7 +15,7 @@ const BEAT: Duration = Duration::from_millis(1);
 const AHEAD: usize = 1000;
 const LONG: u64 = 50;
 
-/// How many seconds the beats are late during `time`: the median and the 99th percentile.
+/// The delays of the heartbeat during `time`, in seconds: the median and the 99th percentile.
 pub(crate) async fn lateness(time: Duration) -> (f64, f64) {
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -29,7 +29,7 @@ pub(crate) async fn lateness(time: Duration) -> (f64, f64) {
     (late[late.len() / 2], late[late.len() * 99 / 100])
 }
 
-/// Keeps all workers computing, and submits and awaits small calls all the time. It never ends.
+/// Keeps all workers computing, and submits and awaits small calls all the time. Never ends.
 pub(crate) async fn load<C: Contender>(contender: Arc<C>) {
     let calls = stream::iter(0..).map(|n: u64| match n.is_multiple_of(LONG) {
         true => Either::Left(contender.submit::<Compute<5>>(())),

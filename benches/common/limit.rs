@@ -1,4 +1,4 @@
-//! What no executor can beat: two blocking processes that exchange messages over a socket pair.
+//! A lower bound for every executor: two blocking processes that exchange messages over a socket pair.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -26,7 +26,7 @@ pub(crate) fn init() {
     std::process::exit(0);
 }
 
-/// The time of that many small messages there and back.
+/// The time of this number of round trips of a small message.
 pub(crate) fn round_trips(times: u64) -> Duration {
     let mut peer = Peer::start();
     peer.exchange(); // From here on it is there.

@@ -22,8 +22,17 @@ impl Peers {
     /// Runs the script with `$PYTHON`, or else `python3`: its part `what`, for the measures whose names contain
     /// the filter.
     pub(crate) fn measure(what: &str, filter: Option<String>) -> Result<Self, String> {
+        Self::measure_by("peers.py", what, filter)
+    }
+
+    /// The same by another script.
+    pub(crate) fn measure_by(
+        script: &str,
+        what: &str,
+        filter: Option<String>,
+    ) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
         let mut command = Command::new(&python);
         let output = command
             .arg(script)
@@ -43,8 +52,13 @@ impl Peers {
         self.0[measure][contender].as_f64().map(Figure::from)
     }
 
-    /// The contenders without a figure.
+    /// Python's pools without a figure.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
+        self.missing_of(&NAMES)
+    }
+
+    /// Those of these contenders that have no figure.
+    pub(crate) fn missing_of(&self, names: &[&'static str]) -> Vec<&'static str> {
         let rows = self
             .0
             .as_object()
@@ -52,6 +66,7 @@ impl Peers {
             .flat_map(|table| table.values());
         let rows: Vec<&Value> = rows.collect();
         let is_there = |name: &str| rows.iter().any(|row| row.get(name).is_some());
-        NAMES.into_iter().filter(|name| !is_there(name)).collect()
+        let missing = names.iter().copied().filter(|name| !is_there(name));
+        missing.collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker costs by the way it is started.
+//! The cost of a worker by its start method.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 fn nothing() {}
 
-/// A pool of two, and a runtime made after it: a process can be forked only before.
+/// A pool of two workers, and a runtime that is created after it: a process can be forked only before that.
 fn pool(method: StartMethod) -> (ProcessPoolExecutor, Runtime) {
     let builder = ProcessPoolExecutor::builder().start_method(method);
     let pool = builder.max_workers(2).build().expect("a pool");
@@ -41,8 +41,7 @@ pub(crate) fn one_more(method: StartMethod) -> Duration {
     })
 }
 
-/// The memory of an idle worker in KiB, by the system's count: private, and its share of what processes
-/// share.
+/// The memory of an idle worker in KiB, as the system counts it: private, and its proportional share of shared memory.
 pub(crate) fn memory(method: StartMethod) -> (u64, u64) {
     let (pool, runtime) = pool(method);
     runtime.block_on(async {

@@ -23,9 +23,9 @@ pub(crate) struct Table {
 
 /// What a figure is compared with.
 pub(crate) enum Goal {
-    /// That many times the best of these: an upper bound of a time or of memory, a lower bound of a rate.
+    /// This number times the best of these: an upper bound for a time or for memory, a lower bound for a rate.
     Times(f64, &'static [&'static str]),
-    /// That many times the contender's own figure in another row.
+    /// This number times the contender's own figure in another row.
     OfRow(f64, &'static str),
     /// A figure of the row's unit.
     Value(f64),

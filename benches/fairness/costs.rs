@@ -1,4 +1,4 @@
-//! What waiters cost: the processor time of each turn, item and arrival.
+//! The cost of waiters: the processor time of each turn, item and arrival.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::table::Table;
 const OURS: &str = "multiprocessing";
 const TOKIO: &str = "tokio";
 
-/// How many wait, and what the rows are called.
+/// The numbers of waiters, and the names of their rows.
 const WAITERS: [(usize, [&str; 3]); 3] = [
     (1, ["lock, 1 waiter", "queue, 1 waiter", "barrier of 2"]),
     (
@@ -73,7 +73,7 @@ fn runtime() -> Runtime {
     runtime.expect("it starts")
 }
 
-/// Each waiter takes the lock once, and lets others run meanwhile.
+/// Each waiter takes the lock once, and lets other tasks run while it holds it.
 macro_rules! turns {
     ($waiters:expr, $lock:expr) => {
         cost($waiters, async || {
@@ -87,7 +87,7 @@ macro_rules! turns {
                     tokio::task::yield_now().await;
                 });
             }
-            tokio::time::sleep(Duration::from_millis(1)).await; // Now all wait.
+            tokio::time::sleep(Duration::from_millis(1)).await; // All are waiting after this.
             drop(first);
             tasks.join_all().await;
         })
@@ -120,7 +120,7 @@ fn queue(waiters: usize) -> Duration {
             });
         }
         for item in 0..ITEMS {
-            tokio::time::sleep(Duration::from_micros(100)).await; // Now all wait.
+            tokio::time::sleep(Duration::from_micros(100)).await; // All are waiting after this.
             queue.put(item).await.expect("there is room");
             taken.recv().await;
         }
@@ -143,7 +143,7 @@ fn tokio_queue(waiters: usize) -> Duration {
             });
         }
         for item in 0..ITEMS {
-            tokio::time::sleep(Duration::from_micros(100)).await; // Now all wait.
+            tokio::time::sleep(Duration::from_micros(100)).await; // All are waiting after this.
             queue.send(item).expect("there is a receiver");
             taken.recv().await;
         }

@@ -1,4 +1,4 @@
-//! The fewest and the most turns of eight that want one object.
+//! The fewest and the most turns of eight tasks, threads or processes that want one object.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const MANY: usize = 8;
 /// The time for which each keeps it.
 const KEPT: Duration = Duration::from_millis(1);
 
-/// An object that one at a time has.
+/// An object that only one at a time can hold.
 trait Turn: Clone + Send + Sync + 'static {
     const NAME: &'static str;
 
@@ -29,7 +29,7 @@ trait Turn: Clone + Send + Sync + 'static {
     fn in_thread(&self, until: Instant) -> u64;
 }
 
-/// Counts the turns until then.
+/// Counts the turns until the end.
 macro_rules! turn {
     ($name:literal, $Type:ty, $new:expr, $take:ident, $blocking_take:ident) => {
         impl Turn for $Type {
