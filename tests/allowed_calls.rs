@@ -1,4 +1,4 @@
-//! A filter of system calls that an initializer installs: which calls a worker needs from then on.
+//! An initializer installs a filter of system calls: which calls a worker needs after that.
 
 #![cfg(feature = "isolation")]
 #![cfg(target_os = "linux")]
@@ -28,8 +28,8 @@ held_by_every_start_method! { 1;
     a_worker_needs_only_the_documented_calls_after_its_initializer,
 }
 
-/// All that a ready worker calls, as the documentation of `ProcessPoolBuilder::initializer` lists it. What the tasks
-/// below call themselves is among it.
+/// All calls of a ready worker, as listed in the documentation of `ProcessPoolBuilder::initializer`. The list includes
+/// the calls that the tasks below make themselves.
 const NEEDED: &[c_long] = &[
     libc::SYS_recvmsg,
     libc::SYS_read,
@@ -66,7 +66,7 @@ fn allow_only_what_is_needed() {
     apply_filter(&filter).expect("seccomp");
 }
 
-/// The wait status of a process that has ended and was reaped, where the system keeps that (Linux 6.15).
+/// The wait status of a process that has ended and was reaped, if the system keeps it (Linux 6.15).
 #[expect(unsafe_code, reason = "asks a pidfd")]
 fn wait_status(pidfd: &OwnedFd) -> Option<i32> {
     #[repr(C)]

@@ -1,4 +1,4 @@
-//! One pool, used from any number of runtimes, or from none. A task depends on no runtime but that of its caller.
+//! One pool, used from any number of runtimes, or from none. A task depends only on the runtime of its caller.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -37,7 +37,7 @@ use self::methods::{builder, for_every_start_method};
 
 concurrent_futures::init_before_main!();
 
-/// The longest that anything here may take.
+/// The time limit of each test.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn double(number: u64) -> u64 {
@@ -48,7 +48,7 @@ fn letters(count: usize) -> String {
     "x".repeat(count)
 }
 
-/// Sends its process id through the door, and waits until the holder of the door lets it in.
+/// Sends its process id to the door, and waits until the test opens the door.
 fn wait_at(door: PathBuf) {
     let mut stream = UnixStream::connect(door).expect("the test listens");
     let pid = std::process::id().to_ne_bytes();
@@ -72,7 +72,7 @@ fn wait_forever() {
     }
 }
 
-/// Where a task waits. It belongs to no runtime.
+/// A door at which a task waits. It belongs to no runtime.
 struct Door {
     listener: UnixListener,
     path: PathBuf,
@@ -90,7 +90,7 @@ impl Door {
         }
     }
 
-    /// The task that waits, and the id of its process. Dropping it lets the task in.
+    /// Accepts the task that waits, and returns the id of its process. Dropping the stream lets the task continue.
     fn guest(&self) -> (UnixStream, u32) {
         let (mut stream, _) = self.listener.accept().expect("a task comes");
         let mut pid = [0; 4];
@@ -109,7 +109,7 @@ fn runtime(threads: usize) -> Runtime {
     builder.build().expect("a runtime")
 }
 
-/// The outcome of `body`, which runs on a thread of its own. A hang fails the test.
+/// Runs `body` on a separate thread and returns its outcome. A hang fails the test.
 fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (give, take) = mpsc::channel();
     let thread = thread::spawn(move || give.send(body()).expect("the test waits"));
@@ -147,9 +147,9 @@ fn a_blocked_runtime_holds_up_no_task_of_another() {
 }
 
 #[test]
-fn a_runtime_that_nobody_polls_holds_up_no_task_of_another() {
+fn a_runtime_that_is_not_polled_blocks_no_task_of_another() {
     for_every_start_method(
-        "a_runtime_that_nobody_polls_holds_up_no_task_of_another",
+        "a_runtime_that_is_not_polled_blocks_no_task_of_another",
         idle,
     );
 }
@@ -259,7 +259,7 @@ fn idle(method: StartMethod) {
     let [handle] = first.block_on(async {
         within(pool.submit(double, 1)).await.expect("it runs");
         let mut handle = pool.submit(double, 2);
-        // It waits here first.
+        // It first waits here.
         assert!((&mut handle).now_or_never().is_none());
         [handle]
     });
@@ -332,7 +332,7 @@ fn ended(method: StartMethod) {
         let door = Door::new();
         let first = runtime(threads);
         let (busy, waiting) = first.block_on(async {
-            within(pool.submit(double, 0)).await.expect("it runs"); // Then the worker is ready.
+            within(pool.submit(double, 0)).await.expect("it runs"); // The worker is ready after this.
             let busy = pool.submit(wait_at, door.path.clone());
             let waiting: Vec<_> = (0..10).map(|n| pool.submit(double, n)).collect();
             (busy, waiting)
@@ -352,10 +352,10 @@ fn ended(method: StartMethod) {
     }
 }
 
-/// The runtime takes one more turn each time before it ends: while the worker starts, while it is met, while the task
-/// runs, while its outcome arrives.
+/// The runtime runs one more turn in each round before it ends: while the worker starts, while the first messages are
+/// exchanged, while the task runs, while its outcome arrives.
 fn ended_at_any_point(method: StartMethod) {
-    // By `Fork`, a pool can only be built while there is one thread: all use the same one.
+    // `Fork` needs a process with one thread when a pool is built, so all rounds use the same pool.
     let shared = (method == StartMethod::Fork).then(|| shared_pool(method, 1));
     for turns in 0..60 {
         let pool = shared.unwrap_or_else(|| shared_pool(method, 1));
@@ -364,7 +364,7 @@ fn ended_at_any_point(method: StartMethod) {
             let handle = pool.submit(letters, 300_000);
             for _ in 0..turns {
                 tokio::task::yield_now().await;
-                thread::sleep(Duration::from_micros(100)); // Time for the worker to get on.
+                thread::sleep(Duration::from_micros(100)); // Gives the worker time to make progress.
             }
             [handle]
         });
@@ -491,7 +491,7 @@ fn no_blocking_threads(method: StartMethod) {
 
 fn no_drivers(method: StartMethod) {
     let pool = shared_pool(method, 2);
-    // The runtimes after it have what they need from the pool, with and without drivers.
+    // The next runtimes get what they need from the pool, with and without drivers.
     for has_drivers in [false, true, false, true] {
         in_time(move || {
             let mut builder = Builder::new_current_thread();
@@ -515,7 +515,7 @@ fn no_drivers(method: StartMethod) {
     end(pool);
 }
 
-/// Tokio has no way to ask for its drivers but to panic.
+/// Tokio panics when asked for missing drivers; there is no other way to ask.
 #[test]
 fn a_runtime_without_drivers_prints_no_panic() {
     let own = std::env::current_exe().expect("it is there");

@@ -1,5 +1,5 @@
-//! One thread pool, used from any number of runtimes, or from none. A task depends on no runtime but that of
-//! its submitter, and not even on that one.
+//! One thread pool, used from any number of runtimes, or from none. A task does not depend on any runtime, not even on
+//! its submitter's.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// The longest wait. After that, the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// More than any test takes.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -33,7 +33,7 @@ fn in_time<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
         let _ = done.send(());
         outcome
     });
-    match is_done.recv_timeout(PATIENCE) {
+    match is_done.recv_timeout(TIME_LIMIT) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
         _ => running.join().expect("the test passes"),
     }
@@ -62,16 +62,16 @@ fn pool(workers: usize) -> Arc<ThreadPoolExecutor> {
     Arc::new(ThreadPoolExecutor::with_workers(workers).expect("a pool"))
 }
 
-/// A task that says that it has begun, and ends when the sender is dropped.
+/// A task that reports that it has started, and ends when the sender is dropped.
 struct Held {
     handle: JoinHandle<()>,
     release: Sender<()>,
 }
 
-/// Takes a worker. Returns once the task runs.
+/// Occupies a worker. Returns once the task runs.
 fn occupy(pool: &ThreadPoolExecutor) -> Held {
     let (held, begun) = submit_held(pool);
-    begun.recv_timeout(PATIENCE).expect("it runs");
+    begun.recv_timeout(TIME_LIMIT).expect("it runs");
     held
 }
 
@@ -113,7 +113,7 @@ fn a_static_pool_serves_runtimes_that_come_and_go() {
             }
             left
         });
-        // The runtime has ended. Its tasks have not.
+        // The runtime has ended, but its tasks have not.
         for (n, handle) in (5..).zip(left) {
             assert_eq!(block_on(handle).expect("no runtime ends it"), 2 * n);
         }
@@ -148,12 +148,12 @@ fn a_blocked_runtime_delays_no_task_of_another() {
                     other.await.expect("it ran meanwhile")
                 })
             });
-            is_ready.recv_timeout(PATIENCE).expect("it is blocked");
+            is_ready.recv_timeout(TIME_LIMIT).expect("it is blocked");
             current_thread().block_on(async {
                 for n in 0..100 {
                     assert_eq!(pool.submit(|n| n, n).await.expect("it runs"), n);
                 }
-                // Its alarms ring, too.
+                // Its alarms fire, too.
                 let held = [occupy(&pool), occupy(&pool)];
                 let options = TaskOptions::new().queue_timeout(MOMENT);
                 let expired = pool.submit_with(&options, || (), ()).await;
@@ -168,7 +168,7 @@ fn a_blocked_runtime_delays_no_task_of_another() {
     }
 }
 
-/// Without a runtime, both pools have their alarms on the one thread of the crate.
+/// Without a runtime, the alarms of both pools are on the crate's one thread.
 #[test]
 fn a_callback_that_blocks_delays_no_other_pool() {
     let (unblock, gate) = mpsc::channel::<()>();
@@ -180,7 +180,7 @@ fn a_callback_that_blocks_delays_no_other_pool() {
         let _ = blocks.send(());
         let _ = gate.recv();
     });
-    is_blocked.recv_timeout(PATIENCE).expect("it timed out");
+    is_blocked.recv_timeout(TIME_LIMIT).expect("it timed out");
     let second = pool(1);
     let other = submit_late(&second, &limit);
     let late = wait_for(other.handle).expect_err("it timed out, too");
@@ -204,8 +204,8 @@ fn an_idle_runtime_delays_no_task_of_another() {
         let pool = pool(2);
         let idle = current_thread();
         let (held, begun) = idle.block_on(async { submit_held(&pool) });
-        begun.recv_timeout(PATIENCE).expect("it runs");
-        // Nothing polls the first runtime from here on.
+        begun.recv_timeout(TIME_LIMIT).expect("it runs");
+        // The first runtime is not polled from here on.
         let second = current_thread();
         second.block_on(async {
             let held = occupy(&pool);
@@ -273,14 +273,14 @@ fn a_runtime_that_ends_waits_for_no_task_that_is_still_queued() {
                 drop(only);
                 let _ = ended.send(());
             });
-            begun.recv_timeout(PATIENCE).expect("it runs somewhere");
-            // Perhaps on a thread of that runtime, which then waits for this task alone.
+            begun.recv_timeout(TIME_LIMIT).expect("it runs somewhere");
+            // It may run on a thread of that runtime, which then waits only for this task.
             let (last, has_begun) = submit_held(&pool);
             drop(next.release);
             wait_for(next.handle).expect("it ran");
-            has_begun.recv_timeout(PATIENCE).expect("it runs");
+            has_begun.recv_timeout(TIME_LIMIT).expect("it runs");
             has_ended
-                .recv_timeout(PATIENCE)
+                .recv_timeout(TIME_LIMIT)
                 .expect("the runtime has ended while a task runs");
             drop(last.release);
             wait_for(last.handle).expect("it ran");
@@ -332,7 +332,7 @@ fn a_thread_pool_works_without_any_runtime() {
     });
 }
 
-/// The pool has one thread, which the slow item has.
+/// The slow item occupies the pool's only thread.
 async fn take_what_is_before_a_slow_item(ordered: bool) {
     let pool = pool(1);
     let (release, gate) = mpsc::channel::<()>();
@@ -381,7 +381,7 @@ fn outcomes_before_a_slow_item_arrive_although_the_runtime_that_waited_is_idle()
     in_time(|| {
         let (first, second) = (current_thread(), current_thread());
         let mut task = Box::pin(take_what_is_before_a_slow_item(true));
-        // It waits here first. Nothing polls this runtime again.
+        // It first waits here. This runtime is not polled again.
         let pending = first.block_on(async { (&mut task).now_or_never() });
         assert!(pending.is_none());
         second.block_on(task);
@@ -466,7 +466,7 @@ fn a_paused_clock_stands_still_while_a_task_runs() {
                 thread::park_timeout(MOMENT);
                 drop(release);
             });
-            // With nothing else to do, tokio would let its clock jump to the end of the hour.
+            // If it were idle, tokio would let its clock jump to the end of the hour.
             let task = pool.submit(move || gate.recv().is_err(), ());
             let outcome = tokio::time::timeout(HOUR, task).await;
             assert!(outcome.expect("no hour has passed").expect("it runs"));
@@ -509,7 +509,7 @@ fn a_runtime_without_timers_or_a_free_thread_delays_no_limit() {
             let _ = begun.send(());
             gate.recv().is_err()
         });
-        has_begun.recv_timeout(PATIENCE).expect("it runs");
+        has_begun.recv_timeout(TIME_LIMIT).expect("it runs");
         let pool = pool(1);
         runtime.block_on(async {
             let options = TaskOptions::new().queue_timeout(MOMENT);
@@ -547,7 +547,7 @@ fn a_task_finds_the_runtime_that_it_was_submitted_from() {
                     assert_eq!(of_items, [id(); 32]);
                 });
             }
-            // Without one, it finds the first that used the pool.
+            // Without a runtime, it uses the first runtime that used the pool.
             let found = block_on(pool.submit(id, ())).expect("it runs");
             assert_eq!(found, Some(first.handle().id()));
         }
@@ -634,7 +634,7 @@ fn a_runtime_that_ends_before_a_task_gets_one_of_its_threads_loses_no_task() {
                 let _ = begun.send(());
                 gate.recv().is_err()
             });
-            has_begun.recv_timeout(PATIENCE).expect("it runs");
+            has_begun.recv_timeout(TIME_LIMIT).expect("it runs");
             let pool = pool(2);
             let limits = TaskOptions::new().queue_timeout(HOUR);
             let inside = first.enter();
@@ -657,7 +657,7 @@ fn a_blocked_runtime_lets_no_task_run_after_its_queue_timeout() {
             let options = TaskOptions::new().queue_timeout(MOMENT);
             let late = pool.submit_with(&options, || (), ());
             let began = Instant::now();
-            // This runtime drives the alarm, and does not get to it.
+            // This runtime drives the alarm, but is too busy to do so.
             while began.elapsed() < 2 * MOMENT {
                 thread::yield_now();
             }

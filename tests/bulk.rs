@@ -1,5 +1,5 @@
-//! Large arguments and results, which travel through memory that parent and worker share. They arrive
-//! complete and in order, whatever is killed or cancelled meanwhile, and leave nothing behind.
+//! Large arguments and results, which are sent through memory that parent and worker share. They arrive complete and in
+//! order, whatever is killed or cancelled meanwhile, and no memory remains afterwards.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -38,7 +38,7 @@ held_by_every_start_method! { 1;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Sizes around those at which something changes, and many times what the ring holds.
+/// Sizes around each threshold, and many times the size of the ring.
 const SIZES: &[usize] = &[
     0,
     1,
@@ -60,7 +60,7 @@ fn same<T>(value: T) -> T {
     value
 }
 
-/// Bytes that are not the same anywhere else.
+/// Bytes that occur nowhere else.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let word = |n: usize| (n as u64 + (seed << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let words: Vec<u64> = (0..len.div_ceil(8)).map(word).collect();
@@ -153,7 +153,7 @@ async fn large_and_small_calls_in_flight_are_not_mixed_up(method: StartMethod) {
     }
 }
 
-/// Some turns of the runtime, more each time: at the latest the last ones come when all is done.
+/// Waits for some turns of the runtime, more in each round: in the last rounds, all work is done by then.
 async fn turns(count: u64) {
     for _ in 0..count {
         tokio::task::yield_now().await;
@@ -207,8 +207,8 @@ async fn cancels_in_the_middle_of_large_payloads_leave_those_of_others_whole(met
     }
 }
 
-/// The parent gives a call more than the ring holds, and takes it back while the worker, which has
-/// something else to do, has read none of it.
+/// The parent sends a call that is larger than the ring, and takes it back before the worker, which is busy, has read
+/// any of it.
 #[tokio::test]
 async fn large_arguments_that_are_taken_back_are_passed_over() {
     fn wait_at(gate: Key) {
@@ -236,10 +236,10 @@ async fn large_arguments_that_are_taken_back_are_passed_over() {
     }
 }
 
-/// How many KiB parent and worker share besides what large payloads go through, at the most.
+/// How many KiB parent and worker may share besides the memory for large payloads.
 const OTHERS: usize = 100;
 
-/// What `/proc` says of a process under `field`, in KiB.
+/// A field of a process's status in `/proc`, in KiB.
 fn status(process: &str, field: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field));
@@ -269,10 +269,10 @@ fn large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles() {
                 assert!(bytes == vec![round; 64 * MIB]);
                 let shared = within(pool.submit(shared_while_it_runs, bytes)).await;
                 assert!(shared.expect("it ran") > theirs + OTHERS);
-                // The shared memory is freed, and so are the buffers that both kept for the next payload.
+                // The shared memory is freed, and so are the buffers that both sides kept for the next payload.
                 eventually(|| status("self", "RssShmem") < own + OTHERS).await;
                 eventually(|| status(&worker, "RssShmem") < theirs + OTHERS).await;
-                // The allocator may keep up to 32 MiB of what a buffer had before it grew.
+                // The allocator may keep up to 32 MiB of a buffer's memory from before it grew.
                 eventually(|| status(&worker, "RssAnon") < 56 * KIB).await;
                 eventually(|| status("self", "RssAnon") < 56 * KIB).await;
                 assert_eq!(descriptors(), before, "{round}");
@@ -283,7 +283,7 @@ fn large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles() {
     );
 }
 
-/// Makes the system say to this process, and to what it starts, that there is no memory for shared pages.
+/// Makes the system report to this process, and to those that it starts, that there is no memory for shared pages.
 #[expect(unsafe_code, reason = "installs a filter of system calls")]
 fn refuse_memory() {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
@@ -322,8 +322,8 @@ fn refuse_memory() {
     // SAFETY: the call takes four numbers.
     let locked = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     assert_eq!(locked, 0);
-    // SAFETY: the program is a valid one, which the system copies before the call returns; it applies to
-    // all threads and changes what one call answers.
+    // SAFETY: the program is valid, and the system copies it before the call returns; it applies to all threads and
+    // changes the result of one call.
     let installed = unsafe {
         let all_threads = libc::SECCOMP_FILTER_FLAG_TSYNC;
         libc::syscall(

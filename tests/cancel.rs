@@ -1,5 +1,5 @@
-//! Cancels and timeouts of a running task. In a process, the task is killed, at once or after its grace
-//! period. On a thread, the task sees the request.
+//! Cancels and timeouts of a running task. In a process, the task is killed, at once or after its grace period. On a
+//! thread, the task sees the request.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -41,11 +41,11 @@ held_by_every_start_method! { 1;
     many_graces_at_once_end_in_parallel,
     a_late_kill_never_hits_the_next_task,
     a_cancelled_chunk_of_a_map_leaves_the_items_of_others_alone,
-    what_is_sent_ahead_is_cancelled_before_it_starts,
-    what_is_sent_ahead_and_waits_too_long_is_refused,
-    what_is_sent_ahead_is_pending_for_a_shutdown,
+    a_task_sent_ahead_is_cancelled_before_it_starts,
+    a_task_sent_ahead_that_waits_too_long_is_refused,
+    a_task_sent_ahead_is_pending_for_a_shutdown,
     a_higher_priority_comes_before_what_was_sent_ahead,
-    what_is_sent_ahead_of_a_long_task_goes_to_a_worker_that_idles,
+    a_task_sent_ahead_behind_a_long_task_moves_to_an_idle_worker,
     an_abort_of_a_finished_task_kills_nothing,
 }
 
@@ -65,7 +65,7 @@ fn wait_at(gate: Key) {
     gate.wait();
 }
 
-/// Whether the process is there and has not ended.
+/// Whether the process exists and has not ended.
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
@@ -78,7 +78,7 @@ async fn aborting_a_running_task_kills_and_replaces_its_worker(method: StartMeth
     let handle = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
     let pid = guest.pid();
-    // The place counts as taken until the process has ended.
+    // The place is occupied until the process has ended.
     let next = pool.submit(|before: u32| (is_alive(before), std::process::id()), pid);
     assert!(handle.is_running());
     handle.abort();
@@ -199,7 +199,7 @@ async fn a_kill_by_the_pool_is_never_reported_as_a_crash(method: StartMethod) {
 const LONG: Duration = Duration::from_secs(600);
 
 /// Arrives at the first gate, and at the second when it is asked to end.
-fn end_when_told(first: Key, second: Key, number: u64) -> u64 {
+fn end_when_cancelled(first: Key, second: Key, number: u64) -> u64 {
     first.wait();
     let context = worker::current().expect("inside a task");
     while !context.is_cancelled() {
@@ -216,7 +216,7 @@ async fn a_task_that_ends_within_its_grace_keeps_its_worker(method: StartMethod)
     let hasty = long.clone().timeout(Duration::from_millis(20));
     for (round, options, aborts) in [(1, long, true), (2, hasty, false)] {
         let args = (gates[0].key(), gates[1].key(), 1);
-        let handle = pool.submit_with(&options, end_when_told, args);
+        let handle = pool.submit_with(&options, end_when_cancelled, args);
         let next = pool.submit(std::process::id, ());
         let guest = gates[0].guest().await;
         let pid = guest.pid();
@@ -228,7 +228,7 @@ async fn a_task_that_ends_within_its_grace_keeps_its_worker(method: StartMethod)
         let error = within(handle).await.expect_err("it was cancelled");
         assert!(error.was_started(), "{error}");
         assert!(error.is_cancelled() == aborts && error.is_timeout() != aborts);
-        // It was asked to end, and still runs.
+        // The task was asked to end, and still runs.
         let guest = gates[1].guest().await;
         assert!(is_alive(pid) && !next.is_finished());
         let stats = pool.stats();
@@ -299,7 +299,7 @@ async fn after_its_grace_the_rest_of_a_cancelled_chunk_never_runs_and_that_of_a_
 
 static TERMINATED: AtomicBool = AtomicBool::new(false);
 
-/// Is deaf to its cancel, arrives at the second gate when it gets SIGTERM, and never ends.
+/// Ignores its cancel, arrives at the second gate when it gets SIGTERM, and never ends.
 #[expect(unsafe_code, reason = "a signal handler has no safe form")]
 fn end_never(first: Key, second: Key) {
     extern "C" fn note(_: libc::c_int) {
@@ -331,7 +331,7 @@ async fn a_task_that_ignores_its_cancel_is_terminated_then_killed(method: StartM
         let error = within(handle).await.expect_err("it was cancelled");
         assert!(error.is_cancelled() || error.is_timeout(), "{error}");
         assert!(is_alive(pid), "its caller has not to wait");
-        let guest = gates[1].guest().await; // It has got SIGTERM.
+        let guest = gates[1].guest().await; // The task has received SIGTERM.
         assert!(is_alive(pid) && !next.is_finished());
         guest.gone().await;
         let (is_alive, after) = within(next).await.expect("it ran");
@@ -379,7 +379,7 @@ async fn a_late_kill_after(method: StartMethod, grace: Duration) {
     let pool = processes(method, 1);
     let options = TaskOptions::new().grace_period(grace);
     for round in 0..100_u64 {
-        // Its time is up about when it ends, and its cancel comes then too.
+        // Its timeout ends at about the same time as the task, and so does its cancel.
         let limit = Duration::from_micros(10 * round);
         let hasty = pool.submit_with(&options.clone().timeout(limit), double, round);
         let aborted = pool.submit_with(&options, double, round);
@@ -420,8 +420,8 @@ async fn a_cancelled_chunk_of_a_map_leaves_the_items_of_others_alone(method: Sta
     assert_eq!(pool.stats().restarts.crashed, 0);
 }
 
-/// A worker that stands at a gate, with tasks behind it: quick ones before it have made the pool
-/// send those ahead.
+/// A worker whose task waits at a gate, with other tasks behind it. Quick tasks before it made the pool send those
+/// ahead.
 struct Crowded {
     pool: ProcessPoolExecutor,
     guest: Guest,
@@ -456,7 +456,7 @@ impl Crowded {
     }
 }
 
-async fn what_is_sent_ahead_is_cancelled_before_it_starts(method: StartMethod) {
+async fn a_task_sent_ahead_is_cancelled_before_it_starts(method: StartMethod) {
     let directory = Folder::new();
     let file = directory.path().join("ran");
     let touch = |pool: &ProcessPoolExecutor| {
@@ -482,7 +482,7 @@ async fn what_is_sent_ahead_is_cancelled_before_it_starts(method: StartMethod) {
     drop(crowded.gate);
 }
 
-async fn what_is_sent_ahead_and_waits_too_long_is_refused(method: StartMethod) {
+async fn a_task_sent_ahead_that_waits_too_long_is_refused(method: StartMethod) {
     let hasty = |pool: &ProcessPoolExecutor| {
         let options = TaskOptions::new().queue_timeout(Duration::from_millis(300));
         pool.submit_with(&options, nothing, ())
@@ -498,7 +498,7 @@ async fn what_is_sent_ahead_and_waits_too_long_is_refused(method: StartMethod) {
     drop(crowded.gate);
 }
 
-async fn what_is_sent_ahead_is_pending_for_a_shutdown(method: StartMethod) {
+async fn a_task_sent_ahead_is_pending_for_a_shutdown(method: StartMethod) {
     let crowded = Crowded::new(method, 10, |pool| pool.submit(nothing, ())).await;
     let how = Shutdown::new().cancel_pending(true);
     let mut shutdown = std::pin::pin!(crowded.pool.shutdown_with(how));
@@ -529,7 +529,7 @@ async fn a_higher_priority_comes_before_what_was_sent_ahead(method: StartMethod)
     }
 }
 
-async fn what_is_sent_ahead_of_a_long_task_goes_to_a_worker_that_idles(method: StartMethod) {
+async fn a_task_sent_ahead_behind_a_long_task_moves_to_an_idle_worker(method: StartMethod) {
     let pool = processes(method, 2);
     let gate = Gate::new();
     let quick: Vec<_> = (0..200).map(|n| pool.submit(double, n)).collect();
@@ -572,14 +572,14 @@ impl Deaf {
 }
 
 #[tokio::test]
-async fn a_thread_over_its_time_keeps_its_place_until_it_returns_and_is_told() {
+async fn a_thread_past_its_deadline_keeps_its_place_until_it_returns_and_sees_its_cancellation() {
     let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
     let short = TaskOptions::new().timeout(Duration::from_millis(50));
     let deaf = Deaf::new(&pool, &short).await;
     let next = pool.submit(nothing, ());
     let error = within(deaf.handle).await.expect_err("it does not end");
     assert!(error.is_timeout() && error.was_started(), "{error}");
-    // The caller has its answer; the place is still taken.
+    // The caller has its outcome; the seat is still taken.
     let stats = pool.stats();
     assert_eq!((stats.running, stats.queued), (1, 1));
     assert!(!next.is_running() && !next.is_finished());
@@ -589,7 +589,7 @@ async fn a_thread_over_its_time_keeps_its_place_until_it_returns_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_cancelled_thread_keeps_its_place_until_it_returns_and_is_told() {
+async fn a_cancelled_thread_keeps_its_place_until_it_returns_and_sees_its_cancellation() {
     let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
     let deaf = Deaf::new(&pool, &TaskOptions::new()).await;
     let next = pool.submit(nothing, ());
@@ -604,7 +604,7 @@ async fn a_cancelled_thread_keeps_its_place_until_it_returns_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_thread_that_nobody_cancels_is_told_so() {
+async fn a_thread_that_is_not_cancelled_sees_no_cancellation() {
     let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
     let deaf = Deaf::new(&pool, &TaskOptions::new()).await;
     deaf.guest.let_in().await;

@@ -28,7 +28,7 @@ fn whatever_is_killed_each_task_has_one_outcome_and_runs_as_often_as_it_may() {
     assert!(stdout.contains("all as promised"), "{stdout}");
 }
 
-/// Cargo puts tests into `deps`, and examples beside it.
+/// Cargo puts tests into `deps`, and examples into a folder beside it.
 fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it lies");
     let profile = test.ancestors().nth(2).expect("it lies in `deps`");

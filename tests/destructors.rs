@@ -1,5 +1,5 @@
-//! A destructor of the user may use the pool, and may panic: a pool runs no destructor under its lock, and
-//! none where a panic would cost another task.
+//! A destructor of the user may use the pool, and may panic. So a pool runs no destructor under its lock, and none
+//! where a panic would affect another task.
 
 #![cfg(feature = "process")]
 
@@ -21,10 +21,9 @@ use serde::{Deserialize, Serialize};
 concurrent_futures::init_before_main!();
 
 /// The longest wait. After that, the test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs `test` in a runtime on a thread of its own, and fails if it does not end: a destructor may block
-/// the thread.
+/// Runs `test` in a runtime on a separate thread, and fails if it does not end: a destructor may block the thread.
 fn in_time<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let (done, is_done) = channel();
     let running = thread::spawn(move || {
@@ -35,7 +34,7 @@ fn in_time<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
         runtime.expect("a runtime").block_on(test());
         let _ = done.send(());
     });
-    if is_done.recv_timeout(PATIENCE) != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+    if is_done.recv_timeout(TIME_LIMIT) != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
         return running.join().expect("the test passes");
     }
     panic!("nobody waits for a destructor");
@@ -71,7 +70,7 @@ fn occupy(pool: &ThreadPoolExecutor) -> Sender<()> {
         held.recv().is_err()
     };
     drop(pool.submit(task, ()));
-    has_begun.recv_timeout(PATIENCE).expect("it runs");
+    has_begun.recv_timeout(TIME_LIMIT).expect("it runs");
     release
 }
 
@@ -115,7 +114,7 @@ async fn drop_wherever_a_task_can_be_dropped() {
     };
     futures::future::join(shutdown, end).await;
     for _ in 0..4 {
-        let dropped = drops.recv_timeout(PATIENCE);
+        let dropped = drops.recv_timeout(TIME_LIMIT);
         dropped.expect("no destructor waits for its pool");
     }
     assert!(drops.try_recv().is_err(), "each is dropped once");
@@ -176,7 +175,7 @@ async fn a_panic_as_a_cancelled_closure_is_dropped_reaches_no_other_caller() {
         drop(release);
     };
     let (report, ()) = futures::future::join(shutdown, end).await;
-    // The task that holds the thread may or may not have begun.
+    // The task that occupies the thread may or may not have started.
     assert_eq!(report.finished + report.cancelled, 3);
 }
 
@@ -220,7 +219,7 @@ impl Ill for tokio::runtime::Runtime {
     }
 }
 
-/// Drops tasks that have not begun in every way. Each caller gets its own error, and another task runs.
+/// Drops tasks that have not started in every way. Each caller gets its own error, and another task runs.
 async fn every_end_of_a_task_that_waits<T: Ill>() {
     let builder = ThreadPoolExecutor::builder();
     let pool = builder.max_workers(1).queue_capacity(4).build();
@@ -324,8 +323,8 @@ fn a_destructor_that_blocks_delays_no_initializers_error() {
     });
 }
 
-/// Of a task whose result is never taken.
-async fn results_that_nobody_takes() {
+/// For a task whose result is never taken.
+async fn results_that_are_never_taken() {
     let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
     let release = hold(&pool);
     drop(pool.submit(|| PanicsAtItsEnd, ()));
@@ -342,7 +341,7 @@ async fn results_that_nobody_takes() {
         },
         (),
     );
-    has_begun.recv_timeout(PATIENCE).expect("it runs");
+    has_begun.recv_timeout(TIME_LIMIT).expect("it runs");
     running.abort();
     drop(release);
     let error = running.await.map(std::mem::forget).expect_err("aborted");
@@ -369,11 +368,11 @@ async fn results_that_nobody_takes() {
 }
 
 #[test]
-fn a_panic_as_a_result_that_nobody_takes_is_dropped_costs_no_other_task() {
-    in_time(results_that_nobody_takes);
+fn a_panicking_drop_of_an_untaken_result_costs_no_other_task() {
+    in_time(results_that_are_never_taken);
 }
 
-/// Yields numbers, and panics at its own end.
+/// Yields numbers, and panics when it is dropped.
 struct PanickySource(std::ops::Range<u64>, PanicsAtItsEnd);
 
 impl Iterator for PanickySource {
@@ -394,24 +393,24 @@ fn number(number: u64, panics: PanicsAtItsEnd) -> u64 {
 fn the_items_and_the_source_of_a_map_may_all_panic_as_they_are_dropped() {
     in_time(|| async {
         let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
-        // The source ends.
+        // When the source ends.
         let source = PanickySource(0..4, PanicsAtItsEnd);
         let numbers = pool.map(number, source).chunk_size(3).collect::<Vec<_>>();
         let numbers: Result<Vec<_>, TaskError> = numbers.await.into_iter().collect();
         assert_eq!(numbers.expect("none failed"), [0, 1, 2, 3]);
-        // The stream is dropped, with items that wait and others that are not sent.
+        // When the stream is dropped, with items that wait and others that are not sent.
         let release = hold(&pool);
         let source = PanickySource(0..6, PanicsAtItsEnd);
         let mut numbers = pool.map(number, source).chunk_size(3).buffer_size(5);
         assert!(futures::poll!(numbers.next()).is_pending());
         drop(numbers);
-        // Its time is over.
+        // At its timeout.
         let source = PanickySource(0..6, PanicsAtItsEnd);
         let numbers = pool.map(number, source).chunk_size(3);
         let mut numbers = numbers.timeout(Duration::ZERO);
         let error = numbers.next().await.expect("an error").expect_err("late");
         assert!(error.is_timeout());
-        // The pool ends before the items begin.
+        // When the pool ends before the items begin.
         let source = PanickySource(0..6, PanicsAtItsEnd);
         let mut numbers = pool.map(number, source).chunk_size(3);
         assert!(futures::poll!(numbers.next()).is_pending());
@@ -422,7 +421,7 @@ fn the_items_and_the_source_of_a_map_may_all_panic_as_they_are_dropped() {
         let error = numbers.next().await.expect("an error");
         assert!(error.expect_err("it never ran").is_cancelled());
         drop(release);
-        // The source panics before its end.
+        // When the source panics before its end.
         let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
         let source = PanickySource(5..8, PanicsAtItsEnd);
         let mut numbers = pool.map(number, source);
@@ -449,7 +448,7 @@ fn a_panic_whose_payload_panics_costs_no_other_task() {
         handle.on_done(move |_| done.send(()).expect("the test waits"));
         drop(release);
         assert!(handle.await.expect_err("it panics").is_panic());
-        is_done.recv_timeout(PATIENCE).expect("the next callback");
+        is_done.recv_timeout(TIME_LIMIT).expect("the next callback");
         let handle = pool.submit(|| (), ());
         while !handle.is_finished() {
             tokio::task::yield_now().await;
@@ -459,8 +458,8 @@ fn a_panic_whose_payload_panics_costs_no_other_task() {
     });
 }
 
-/// An argument or a result. Here, in the process of the test, its destructor does as the test wants; in a
-/// worker it does nothing.
+/// An argument or a result. In the test's process its destructor does what the test requests; in a worker it does
+/// nothing.
 #[derive(Serialize, Deserialize)]
 struct Travels(u64);
 
@@ -481,7 +480,7 @@ impl Drop for Travels {
     }
 }
 
-/// Opens for all when the sender is dropped.
+/// Opens for all waiters when the sender is dropped.
 type Gate = Arc<Mutex<Receiver<()>>>;
 
 fn gate() -> std::sync::MutexGuard<'static, Option<Gate>> {
@@ -496,7 +495,7 @@ fn make(number: u64) -> Travels {
     Travels(number)
 }
 
-/// Of worker processes: tasks that never begin, and results that are never taken.
+/// For worker processes: tasks that never begin, and results that are never taken.
 async fn every_end_in_a_process_pool(new_gate: Option<Receiver<()>>) {
     // One place is for the stream that is no longer polled.
     let builder = ProcessPoolExecutor::builder();
@@ -508,7 +507,7 @@ async fn every_end_in_a_process_pool(new_gate: Option<Receiver<()>>) {
 
     for number in 0..4 {
         let handle = pool.reserve().await.expect("room").submit(make, number);
-        thread::spawn(move || drop(handle)); // Which drops the value, if it is there already.
+        thread::spawn(move || drop(handle)); // This drops the value, if it has arrived.
         let next = pool.reserve().await.expect("room").submit(u64::pow, (7, 1));
         assert_eq!(next.await.expect("another task"), 7);
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The most bytes that a page has.
+/// The most bytes of a page.
 const LIMITS: &[(&str, usize)] = &[("ARCHITECTURE.md", 12 * 1024)];
 
 #[test]
@@ -72,7 +72,7 @@ fn files_and_tests_that_the_documents_name_exist() {
 }
 
 #[test]
-fn what_is_quoted_is_found_outside_of_code_blocks() {
+fn quotes_are_found_outside_of_code_blocks() {
     let text = "see `a.rs` and\n```sh\ncargo `no`\n```\n[page](b.md), [web](https://c) `a_name_of_some_test`";
     assert_eq!(quoted(text), ["a.rs", "a_name_of_some_test"]);
     assert_eq!(links_of(text), ["b.md"]);
@@ -156,7 +156,7 @@ fn quoted(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Where the links to other files lead.
+/// The files that links point to.
 fn links_of(text: &str) -> Vec<String> {
     let prose = prose(text);
     let targets = prose

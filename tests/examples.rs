@@ -87,7 +87,7 @@ fn five_processes_print_a_whole_line_each() {
 }
 
 #[test]
-fn the_worst_delay_is_told_for_each_place() {
+fn the_worst_delay_is_reported_for_each_place() {
     let lines = run("responsive");
     let places = [
         "inline, on the runtime",
@@ -127,7 +127,7 @@ fn a_pool_goes_on_after_every_crash() {
 }
 
 #[test]
-fn a_lock_that_is_taken_again_is_told_with_both_places() {
+fn a_lock_that_is_taken_again_is_reported_with_both_places() {
     let lines = run_with("deadlock", &["--fast"]);
     let [first, told, inner, outer] = lines.as_slice() else {
         panic!("{lines:#?}");
@@ -139,7 +139,7 @@ fn a_lock_that_is_taken_again_is_told_with_both_places() {
 }
 
 #[test]
-fn opposite_orders_are_told_and_one_order_goes_well() {
+fn opposite_orders_are_reported_and_one_order_works() {
     let lines = run_with("lock_order", &["--fast"]);
     let mended = lines.iter().position(|line| line == "In one order:");
     let (opposite, mended) = lines.split_at(mended.unwrap_or_else(|| panic!("{lines:#?}")));
@@ -190,7 +190,7 @@ fn a_process_prints_to_the_stdout_of_its_parent() {
 }
 
 #[test]
-fn what_is_left_running_would_be_seen() {
+fn a_process_left_running_would_be_seen() {
     let mark = format!("EXAMPLE_UNDER_TEST=none.{}", std::process::id());
     let (name, value) = mark.split_once('=').expect("it was just made");
     let mut process = Command::new("cat")
@@ -261,7 +261,7 @@ fn run_with(example: &str, arguments: &[&str]) -> Vec<String> {
     stdout.lines().map(str::to_owned).collect()
 }
 
-/// Cargo puts tests into `deps`, and examples beside it.
+/// Cargo puts tests into `deps`, and examples into a folder beside it.
 fn path_of(example: &str) -> PathBuf {
     let test = env::current_exe().expect("a test knows where it lies");
     let profile = test.ancestors().nth(2).expect("it lies in `deps`");
@@ -286,7 +286,7 @@ fn processes_marked(mark: &str) -> Vec<String> {
         .collect()
 }
 
-/// By doubling, digit for digit.
+/// Computed by doubling, digit for digit.
 fn decimal_digits_of_a_power_of_two(exponent: u32) -> String {
     let mut digits = vec![1_u8]; // The last digit first.
     for _ in 0..exponent {

@@ -1,4 +1,4 @@
-//! Faults other than kills: the system is out of a resource, or a process misbehaves.
+//! Faults other than kills: the system lacks a resource, or a process misbehaves.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -31,7 +31,7 @@ use self::nobody::alone_as_nobody;
 concurrent_futures::init_before_main!();
 
 held_by_every_start_method! { 2;
-    a_worker_that_writes_garbage_is_ended_and_that_is_told,
+    a_worker_that_writes_garbage_is_ended_with_an_error,
     a_stopped_worker_is_ended_by_its_time_out,
 }
 
@@ -47,7 +47,7 @@ fn pid(id: u32) -> Pid {
     Pid::from_raw(id.cast_signed()).expect("a pid")
 }
 
-/// Kills the only worker of a pool, and gives the text of why there is no other.
+/// Kills the only worker of a pool, and returns the error text for why there is no other.
 async fn no_other(pool: &ProcessPoolExecutor) -> String {
     let worker = pool.workers()[0].pid();
     kill_process(pid(worker), Signal::KILL).expect("it is there");
@@ -60,7 +60,7 @@ async fn no_other(pool: &ProcessPoolExecutor) -> String {
 #[test]
 fn without_a_process_left_starts_are_a_typed_error_and_the_pool_lives_on() {
     let test = "without_a_process_left_starts_are_a_typed_error_and_the_pool_lives_on";
-    // Root may have as many processes as it likes.
+    // Root has no limit on its processes.
     alone_as_nobody(test, || async {
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let pool = processes(method, 1);
@@ -86,7 +86,7 @@ fn without_a_process_left_starts_are_a_typed_error_and_the_pool_lives_on() {
             assert!(text.contains(&reason), "{text}");
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
             within(pool.shutdown()).await;
-            assert_eq!(children(), []);
+            assert_eq!(children(), [0_u32; 0]);
         }
     });
 }
@@ -99,7 +99,7 @@ fn without_a_descriptor_left_starts_are_a_typed_error_and_the_pool_lives_on() {
             let pool = processes(method, 1);
             within(pool.warm_up()).await.expect("a worker");
             let before = getrlimit(Resource::Nofile);
-            // From none to all but one that a start needs.
+            // From none up to all but one of the resources that a start needs.
             for spare in 0..6 {
                 let none = Rlimit {
                     current: Some(descriptors().len() as u64 + spare),
@@ -109,7 +109,7 @@ fn without_a_descriptor_left_starts_are_a_typed_error_and_the_pool_lives_on() {
                 let worker = pool.workers()[0].pid();
                 kill_process(pid(worker), Signal::KILL).expect("it is there");
                 eventually(|| pool.workers().is_empty()).await;
-                // Whether there were enough is not the question: it is said if not.
+                // It does not matter whether there were enough; if not, the error must say so.
                 if let Err(error) = within(pool.submit(double, 1)).await {
                     assert!(error.is_init_failed() && !error.was_started(), "{error}");
                     assert!(error.to_string().contains("Too many open files"), "{error}");
@@ -120,7 +120,7 @@ fn without_a_descriptor_left_starts_are_a_typed_error_and_the_pool_lives_on() {
                 eventually(|| pool.workers().len() == 1).await;
             }
             within(pool.shutdown()).await;
-            assert_eq!(children(), []);
+            assert_eq!(children(), [0_u32; 0]);
         }
     });
 }
@@ -152,7 +152,7 @@ fn a_warm_up_with_too_few_descriptors_is_an_error_that_counts_the_ready_workers(
             within(pool.warm_up()).await.expect("thirty workers");
             assert_eq!(pool.workers().len(), 30);
             within(pool.shutdown()).await;
-            assert_eq!(children(), []);
+            assert_eq!(children(), [0_u32; 0]);
         }
     });
 }
@@ -196,13 +196,13 @@ fn with_few_descriptors_tasks_run_on_as_many_workers_as_fit() {
                 assert!(failed < 200, "{failed} starts have failed");
                 within(pool.shutdown()).await;
                 setrlimit(Resource::Nofile, before).expect("it may have that many");
-                assert_eq!(children(), []);
+                assert_eq!(children(), [0_u32; 0]);
             }
         }
     });
 }
 
-async fn a_worker_that_writes_garbage_is_ended_and_that_is_told(method: StartMethod) {
+async fn a_worker_that_writes_garbage_is_ended_with_an_error(method: StartMethod) {
     #[expect(unsafe_code, reason = "writes to a descriptor that is not its own")]
     fn write_garbage() {
         let stderr = fs::read_link("/proc/self/fd/2").expect("/proc");
@@ -220,7 +220,7 @@ async fn a_worker_that_writes_garbage_is_ended_and_that_is_told(method: StartMet
             }
         }
         assert!(written > 0, "there is a pipe of answers");
-        std::thread::park(); // It will be ended.
+        std::thread::park(); // The pool will end it.
     }
     let pool = processes(method, 1);
     let error = within(pool.submit(write_garbage, ())).await;
@@ -362,7 +362,7 @@ async fn the_successor_of_a_worker_that_has_its_last_task_is_the_only_one() {
         .build()
         .expect("a pool");
     let gate = Gate::new();
-    // It is due, and has a successor that starts, when it gets its last task.
+    // When it gets its last task, it is due, and a successor starts.
     eventually(|| pool.stats().workers == 2).await;
     let handles = [(); 3].map(|()| pool.submit(wait_at, gate.key()));
     let last = gate.guest().await;
@@ -376,7 +376,7 @@ async fn the_successor_of_a_worker_that_has_its_last_task_is_the_only_one() {
 }
 
 #[tokio::test]
-async fn what_is_stolen_from_a_worker_that_leaves_does_not_make_it_stay() {
+async fn stealing_from_a_leaving_worker_does_not_make_it_stay() {
     let pool = ProcessPoolExecutor::builder()
         .max_workers(1)
         .max_tasks_per_child(13)
@@ -385,13 +385,13 @@ async fn what_is_stolen_from_a_worker_that_leaves_does_not_make_it_stay() {
     for x in 0..10 {
         within(pool.submit(double, x)).await.expect("it ran");
     }
-    // The last it may have: one that it runs, and one that is sent ahead because all were short.
+    // The last calls that it may have: one that it runs, and one that is sent ahead because all calls were short.
     let gate = Gate::new();
     let short = pool.submit(double, 1);
     let handles = [(); 2].map(|()| pool.submit(wait_at, gate.key()));
     let third = pool.submit(double, 2);
     let first = gate.guest().await;
-    let second = gate.guest().await; // In the other one, which was idle.
+    let second = gate.guest().await; // In the other worker, which was idle.
     within(short).await.expect("it ran");
     within(third).await.expect("it ran");
     assert_ne!(first.pid(), second.pid());
@@ -454,7 +454,7 @@ fn fork_servers_that_are_killed_and_stopped_at_any_moment_cost_no_answer() {
                 };
                 for child in children() {
                     if signal == Signal::STOP && !is_executed(child) {
-                        continue; // The thread that starts it would wait for it for good.
+                        continue; // The thread that starts it would wait for it forever.
                     }
                     let child = Pid::from_raw(child.cast_signed()).expect("a pid");
                     let _ = kill_process(child, signal); // It may have just ended.
@@ -505,7 +505,7 @@ fn a_limit_of_file_sizes_costs_a_pool_its_shared_memory_and_the_program_no_signa
                 assert!(echo.expect("it ran") == large, "{bytes}");
                 within(pool.shutdown()).await;
             }
-            // There is none.
+            // There is no memory at all.
             for bytes in [64 * 1024 - 1, 0] {
                 limit(bytes);
                 let pool = processes(method, 1);
@@ -514,7 +514,7 @@ fn a_limit_of_file_sizes_costs_a_pool_its_shared_memory_and_the_program_no_signa
                 for part in ["RLIMIT_FSIZE", "ulimit -f", "65536", &bytes.to_string()] {
                     assert!(error.to_string().contains(part), "{part}: {error}");
                 }
-                // The pool lives on.
+                // The pool continues to work.
                 setrlimit(Resource::Fsize, before).expect("it may have that much");
                 within(pool.warm_up()).await.expect("a worker");
                 assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);

@@ -51,13 +51,24 @@ fn touch(file: PathBuf) -> u32 {
     1
 }
 
-/// Runs until it is cancelled, and says so.
+/// Runs until it is cancelled, and reports that.
 fn run_until_cancelled(gate: Key, file: PathBuf) -> u32 {
     gate.wait();
     while !worker::current().is_some_and(|task| task.is_cancelled()) {
         std::thread::yield_now();
     }
     touch(file)
+}
+
+fn fail(gate: Key) -> u32 {
+    gate.wait();
+    panic!("the first error")
+}
+
+/// The functions that a cluster knows.
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+fn named_tasks() -> concurrent_futures::cluster::Functions {
+    concurrent_futures::functions![share, pass, touch, run_until_cancelled, fail]
 }
 
 fn grace() -> TaskOptions {
@@ -92,10 +103,6 @@ async fn a_group_yields_each_outcome_once_with_its_key(kind: Kind) {
 async fn the_first_error_cancels_the_others_though_no_code_polls_the_group(kind: Kind) {
     let directory = Folder::new();
     let (gate, fails) = (Gate::new(), Gate::new());
-    fn fail(gate: Key) -> u32 {
-        gate.wait();
-        panic!("the first error")
-    }
     let pool = kind.pool(2);
     let mut group = TaskGroup::new();
     let file = directory.path().join("cancelled");
@@ -107,14 +114,17 @@ async fn the_first_error_cancels_the_others_though_no_code_polls_the_group(kind:
     within(group.spawn(&pool, touch, queued.clone())).await;
     fails.guest().await.let_in().await;
     eventually(|| group.in_flight() == 0).await;
-    eventually(|| file.exists()).await; // It saw the cancel, and kept its worker.
+    eventually(|| file.exists()).await; // The task saw the cancel, and its worker continues.
     let first = group.first_error().expect("an error");
     assert_eq!(first.panic_message(), Some("the first error"));
     let outcomes = within(group.join_all()).await;
     let cancelled = outcomes.iter().flat_map(|outcome| outcome.as_ref().err());
-    assert_eq!(cancelled.filter(|error| error.is_cancelled()).count(), 2);
+    let cancelled = cancelled.filter(|error| error.is_cancelled()).count();
     within(pool.shutdown()).await;
-    assert!(!queued.exists());
+    match kind.asks_a_server() {
+        true => assert!(cancelled >= 1), // The queued one may start before its cancel arrives.
+        false => assert!(cancelled == 2 && !queued.exists()),
+    }
 }
 
 async fn without_cancel_on_error_each_task_ends_by_itself(kind: Kind) {
@@ -151,7 +161,7 @@ async fn a_cancelled_group_runs_nothing_more(kind: Kind) {
             .is_cancelled()
     );
     assert!(group.first_error().expect("the first").is_panic());
-    drop(gate); // A thread may have come there before the abort.
+    drop(gate); // A thread may have arrived before the abort.
     within(pool.shutdown()).await;
     assert!(!file.exists());
 }
@@ -170,7 +180,8 @@ async fn a_dropped_group_aborts_its_tasks(kind: Kind) {
     group.add(waiting);
     gate.guest().await.let_in().await;
     drop(group);
-    assert!(aborts.iter().all(AbortHandle::is_finished));
+    kind.settles(|| aborts.iter().all(AbortHandle::is_finished))
+        .await;
     eventually(|| file.exists()).await;
 }
 
@@ -229,7 +240,7 @@ async fn a_dropped_spawn_or_join_loses_no_outcome(kind: Kind) {
     assert!(within(group.join_next()).await.is_none());
 }
 
-/// Without a runtime, as a program that is not async does it.
+/// Without a runtime, as in a program that is not async.
 #[test]
 fn a_group_is_joined_on_a_thread_that_blocks() {
     let pool = ThreadPoolExecutor::with_workers(2).expect("threads");

@@ -1,4 +1,4 @@
-//! Cases that failed once, or easily could.
+//! Cases that failed once, or that could easily fail.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -32,7 +32,7 @@ use self::methods::{builder, held_by_every_start_method, processes};
 concurrent_futures::init_before_main!();
 
 /// The longest wait for one thing.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 held_by_every_start_method! { 1;
     an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments,
@@ -44,7 +44,7 @@ held_by_every_start_method! { 1;
     kept_workers_that_cannot_start_leave_no_task_waiting,
     a_worker_that_has_left_its_process_group_is_ended_all_the_same,
     a_task_that_closes_every_descriptor_has_its_outcome_and_spoils_no_file,
-    an_initializer_or_a_preload_that_closes_every_descriptor_is_told_and_spoils_no_file,
+    an_initializer_or_a_preload_that_closes_every_descriptor_is_reported_and_corrupts_no_file,
 }
 
 fn double(x: u64) -> u64 {
@@ -124,7 +124,7 @@ async fn an_initializer_that_fails_beside_a_ready_worker_starts_no_storm(method:
     for (n, task) in (0..).zip(tasks) {
         assert_eq!(within(task).await.expect("one worker does it all"), n * 2);
     }
-    // Each answer is an occasion to try again; the pauses in between grow.
+    // Each failure is an occasion to try again; the pauses between tries grow.
     let failed = pool.stats().restarts.failed_to_start;
     assert!(failed < 20, "{failed} starts failed");
     within(pool.shutdown()).await;
@@ -153,7 +153,7 @@ async fn a_pool_is_not_broken_as_long_as_a_worker_may_get_ready(method: StartMet
     within(pool.shutdown()).await;
 }
 
-/// Each may hope for the other to get ready.
+/// Each of the two may wait for the other to become ready.
 async fn kept_workers_that_cannot_start_leave_no_task_waiting(method: StartMethod) {
     let pool = builder(method)
         .max_workers(3)
@@ -220,7 +220,7 @@ async fn a_call_that_no_worker_survives_reading_is_blamed_in_the_end(method: Sta
     within(pool.shutdown()).await;
 }
 
-/// Asks the pool for its state whenever it is woken, as the waker of a foreign executor may.
+/// A waker that queries the state of the pool, as the waker of a foreign executor may do.
 struct AsksThePool {
     pool: Arc<ProcessPoolExecutor>,
     asked: Sender<Result<usize, RecvTimeoutError>>,
@@ -229,10 +229,10 @@ struct AsksThePool {
 impl Wake for AsksThePool {
     fn wake(self: Arc<Self>) {
         let (pool, asked) = (self.pool.clone(), self.asked.clone());
-        // In another thread, so that a lock that is held here is a failure and no hang.
+        // On another thread, so that a lock that is held here causes a failure and not a hang.
         let (answer, answered) = channel();
         std::thread::spawn(move || answer.send(pool.stats().workers));
-        let _ = asked.send(answered.recv_timeout(PATIENCE));
+        let _ = asked.send(answered.recv_timeout(TIME_LIMIT));
     }
 }
 
@@ -252,13 +252,13 @@ async fn a_waker_may_ask_the_pool_that_wakes_it() {
     let gate = Gate::new();
     let busy = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
-    // Who waits for room is woken when a worker takes the waiting task, and when that expires.
+    // A caller that waits for room is woken when a worker takes the waiting task, and when that task expires.
     let waits = pool.submit(wait_at, gate.key());
     let mut room = pin!(pool.reserve());
     assert!(room.as_mut().poll(&mut context).is_pending());
     guest.let_in().await;
     let guest = gate.guest().await;
-    let answer = answers.recv_timeout(PATIENCE).expect("it was woken");
+    let answer = answers.recv_timeout(TIME_LIMIT).expect("it was woken");
     answer.expect("the pool answers");
     let Poll::Ready(permit) = room.as_mut().poll(&mut context) else {
         panic!("there is room");
@@ -270,7 +270,7 @@ async fn a_waker_may_ask_the_pool_that_wakes_it() {
     assert!(room.as_mut().poll(&mut context).is_pending());
     let error = within(expires).await.expect_err("it waited too long");
     assert!(error.is_rejected(), "{error}");
-    let answer = answers.recv_timeout(PATIENCE).expect("it was woken");
+    let answer = answers.recv_timeout(TIME_LIMIT).expect("it was woken");
     answer.expect("the pool answers");
     guest.let_in().await;
     within(busy).await.expect("it ran");
@@ -288,7 +288,7 @@ fn close_all_and_open_files(folder: PathBuf) -> usize {
         libc::close_range(3, libc::c_uint::MAX, 0);
     }
     let files = (0..64).map(|number| File::create(folder.join(number.to_string())));
-    // They stay open.
+    // The files stay open.
     files
         .map(|file| std::mem::forget(file.expect("a file")))
         .count()
@@ -325,7 +325,7 @@ async fn a_task_that_closes_every_descriptor_has_its_outcome_and_spoils_no_file(
     }
 }
 
-async fn an_initializer_or_a_preload_that_closes_every_descriptor_is_told_and_spoils_no_file(
+async fn an_initializer_or_a_preload_that_closes_every_descriptor_is_reported_and_corrupts_no_file(
     method: StartMethod,
 ) {
     fn close_and_open(folder: PathBuf) {
@@ -347,7 +347,7 @@ async fn an_initializer_or_a_preload_that_closes_every_descriptor_is_told_and_sp
             .expect_err("its socket is closed");
         assert!(error.is_init_failed(), "{error}");
         let is_preload_of_a_fork = method == StartMethod::Fork && number == 1;
-        let text = error.to_string(); // The stderr of a fork is the program's own.
+        let text = error.to_string(); // A fork writes to the program's own stderr.
         assert!(
             is_preload_of_a_fork || text.contains("descriptors of its worker"),
             "{text}"

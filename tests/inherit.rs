@@ -30,11 +30,11 @@ use self::methods::{alone_in_one_thread, builder, held_by_every_start_method, pr
 concurrent_futures::init_before_main!();
 
 held_by_every_start_method! { 1;
-    environment_and_directory_are_the_parents_own_unless_told,
+    environment_and_directory_are_the_parents_own_unless_configured,
     a_process_that_a_task_starts_is_no_worker,
 }
 
-/// The methods that need the executable for each pool.
+/// The methods that start the executable for each pool.
 const EXECUTED: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::ForkServer];
 
 fn double(x: u64) -> u64 {
@@ -112,7 +112,7 @@ async fn holds_only_what_is_meant_for_it(method: StartMethod) {
     }
 }
 
-async fn environment_and_directory_are_the_parents_own_unless_told(method: StartMethod) {
+async fn environment_and_directory_are_the_parents_own_unless_configured(method: StartMethod) {
     fn variable(name: String) -> Option<String> {
         std::env::var(name).ok()
     }
@@ -154,7 +154,7 @@ const NEW: &str = "CONCURRENT_FUTURES_TEST_NEW";
 const OLD: &str = "CONCURRENT_FUTURES_TEST_OLD";
 const SET: &str = "CONCURRENT_FUTURES_TEST_SET_BY_THE_BUILDER";
 
-/// What a worker finds around it: three variables, and the identity of its directory.
+/// The surroundings of a worker: three variables, and the identity of its directory.
 type Around = ([Option<String>; 3], u64);
 
 fn around() -> Around {
@@ -173,7 +173,7 @@ fn set_variable(name: &str, value: Option<&str>) {
     }
 }
 
-/// What the next worker finds around it. The worker before it exits.
+/// The surroundings of the next worker. The worker before it exits.
 async fn around_the_next(pool: &ProcessPoolExecutor) -> Around {
     let exit = || -> () { std::process::exit(0) };
     let error = within(pool.submit(exit, ())).await.expect_err("it exits");
@@ -269,16 +269,17 @@ fn a_relative_directory_of_workers_begins_at_that_of_the_program_when_they_start
 }
 
 #[test]
-fn what_a_preload_changes_around_it_stays_unless_the_program_changes_the_same() {
+fn a_change_of_the_surroundings_by_a_preload_stays_unless_the_program_changes_the_same() {
     fn change(directory: PathBuf) {
         set_variable(NEW, Some("by the preload"));
         set_variable(OLD, Some("by the preload"));
         std::env::set_current_dir(directory).expect("it is there");
     }
-    let test = "what_a_preload_changes_around_it_stays_unless_the_program_changes_the_same";
+    let test =
+        "a_change_of_the_surroundings_by_a_preload_stays_unless_the_program_changes_the_same";
     alone_by_every_start_method(test, async |method| {
         if method == StartMethod::Spawn {
-            return; // It has no preload.
+            return; // This method has no preload.
         }
         let (first, second) = (Folder::new(), Folder::new());
         set_variable(NEW, None);
@@ -410,7 +411,7 @@ fn a_start_that_the_system_refuses_is_a_typed_error_and_the_pool_lives_on() {
             assert!(error.to_string().contains("Too many open files"), "{error}");
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
             within(pool.shutdown()).await;
-            assert_eq!(children(), []);
+            assert_eq!(children(), [0_u32; 0]);
         }
     });
 }
@@ -429,7 +430,7 @@ fn a_worker_outlives_the_thread_that_started_it() {
 fn outlive_the_thread(method: StartMethod) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all();
-    // The thread that starts the worker ends as soon as it has nothing more to do.
+    // The thread that starts the worker ends as soon as it is idle.
     let runtime = builder
         .thread_keep_alive(Duration::ZERO)
         .build()

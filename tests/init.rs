@@ -23,7 +23,7 @@ async fn a_pool_without_init_is_one_clear_error_and_no_process() {
     let error = ProcessPoolExecutor::new().expect_err("init was not called");
     assert!(error.is_not_initialized(), "{error}");
     assert!(error.to_string().contains("first line of main"), "{error}");
-    // What `main` prints if it returns the error.
+    // The text that `main` prints if it returns the error.
     assert!(
         format!("{error:?}").contains("first line of main"),
         "{error:?}"
@@ -45,7 +45,7 @@ async fn a_process_without_init_is_one_clear_error_and_no_process() {
     );
 }
 
-/// The harness of this test has other threads when it comes to `init`.
+/// The harness of this test has other threads when it calls `init`.
 #[test]
 fn an_init_that_comes_too_late_is_refused_at_once_and_no_process_starts() {
     let test = "an_init_that_comes_too_late_is_refused_at_once_and_no_process_starts";
@@ -64,7 +64,7 @@ fn an_init_that_comes_too_late_is_refused_at_once_and_no_process_starts() {
         }
         let error = Process::spawn(double, 1).await.expect_err("it was late");
         assert!(error.is_not_initialized(), "{error}");
-        assert_eq!(children(), []);
+        assert_eq!(children(), [0_u32; 0]);
         assert_eq!(descriptors().len(), before);
     });
 }

@@ -20,7 +20,7 @@ use concurrent_futures::{
 };
 use futures::{FutureExt as _, Stream as _, StreamExt as _, TryStreamExt as _};
 
-use self::common::{Gate, Key, within};
+use self::common::{Gate, Key, eventually, within};
 use self::kinds::{Kind, held_by_every_executor};
 
 concurrent_futures::init_before_main!();
@@ -35,13 +35,24 @@ held_by_every_executor! { 2;
     the_end_of_a_keyed_map_belongs_to_no_key,
 }
 
-/// 12 divided by the number; an error for 0.
+/// 12 divided by the number; a panic for 0.
 fn share(people: u32) -> u32 {
     12 / people
 }
 
 fn pass(gate: Key) {
     gate.wait();
+}
+
+fn twice(n: u64) -> u64 {
+    assert_ne!(n % 100, 7);
+    n * 2
+}
+
+/// The functions that a cluster knows.
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+fn named_tasks() -> concurrent_futures::cluster::Functions {
+    concurrent_futures::functions![share, pass, twice]
 }
 
 async fn an_outcome_says_which_input_it_belongs_to(kind: Kind) {
@@ -85,10 +96,9 @@ async fn a_wait_takes_handles_with_keys(kind: Kind) {
 async fn at_a_timeout_each_key_that_is_left_has_its_error(kind: Kind) {
     let pool = kind.pool(3);
     let gate = Gate::new();
-    let quick = pool
-        .submit(share, 3)
-        .map(|outcome| outcome.map(drop))
-        .boxed();
+    let quick = pool.submit(share, 3);
+    eventually(|| quick.is_finished()).await;
+    let quick = quick.map(|outcome| outcome.map(drop)).boxed();
     let slow = [(); 2].map(|()| pool.submit(pass, gate.key()).boxed());
     let handles = std::iter::once(quick).chain(slow).enumerate();
     let handles = handles.map(|(key, handle)| Keyed::new(key, handle));
@@ -119,10 +129,6 @@ async fn a_keyed_handle_outlives_a_wait_by_reference(kind: Kind) {
 }
 
 async fn each_result_of_a_map_comes_with_its_key_in_any_order(kind: Kind) {
-    fn twice(n: u64) -> u64 {
-        assert_ne!(n % 100, 7);
-        n * 2
-    }
     let pool = kind.pool(2);
     for (unordered, chunk_size) in [(false, 1), (true, 1), (false, 64), (true, 64)] {
         let pairs = (0..500_u64).map(|n| (format!("key {n}"), n));
@@ -196,7 +202,7 @@ async fn the_end_of_a_keyed_map_belongs_to_no_key(kind: Kind) {
     assert!(error.is_shutdown() && error.index().is_none(), "{error}");
 }
 
-/// Keys and functions of a thread pool's own methods need nothing of serde.
+/// The thread pool's own methods need nothing of serde for keys and functions.
 #[tokio::test]
 async fn a_map_of_threads_gives_inputs_back() -> Result<(), TaskError> {
     let pool = ThreadPoolExecutor::with_workers(2).expect("threads");

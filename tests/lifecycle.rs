@@ -1,5 +1,4 @@
-//! The life of a process pool: workers that are kept, dismissed, retired, replaced and ended, and tasks
-//! that run again.
+//! The life of a process pool: workers that are kept, dismissed, retired, replaced and ended, and tasks that run again.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -33,7 +32,7 @@ held_by_every_start_method! {
     a_shutdown_tells_tasks_with_a_grace_period_before_its_deadline,
     terminated_workers_may_finish_what_they_run_and_begin_nothing,
     a_terminated_chunk_ends_with_the_item_that_ran,
-    killed_workers_are_gone_whatever_they_do,
+    killed_workers_end_whatever_they_do,
     an_abort_ends_what_does_not_heed_its_termination,
     a_task_is_run_again_as_often_as_it_may_and_no_more,
     each_item_of_a_chunk_is_run_again_by_itself,
@@ -45,7 +44,7 @@ held_by_every_start_method! {
     a_retiring_worker_works_until_its_successor_is_ready,
     an_old_worker_works_until_its_successor_is_ready,
     a_worker_whose_successor_cannot_start_stays,
-    an_old_worker_that_idles_is_dismissed_if_nobody_needs_it,
+    an_old_idle_worker_is_retired_if_not_needed,
     a_shutdown_that_is_given_up_leaves_running_tasks_their_time,
     a_warm_up_of_kept_workers_that_cannot_start_is_an_error,
     a_warm_up_with_some_workers_ready_is_an_error_that_counts_them,
@@ -62,7 +61,7 @@ fn wait_at(gate: Key) {
     gate.wait();
 }
 
-/// Whether the process is there and has not ended.
+/// Whether the process exists and has not ended.
 fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
@@ -91,7 +90,7 @@ fn end_when_terminated(gate: Key, number: u64) -> u64 {
     number
 }
 
-fn end_when_told(gate: Key, number: u64) -> u64 {
+fn end_when_cancelled(gate: Key, number: u64) -> u64 {
     gate.wait();
     while !worker::current().is_some_and(|context| context.is_cancelled()) {
         std::thread::yield_now();
@@ -112,10 +111,10 @@ async fn a_shutdown_tells_tasks_with_a_grace_period_before_its_deadline(method: 
     let gate = Gate::new();
     let period = TaskOptions::new().grace_period(Duration::from_millis(500));
     let handles = [
-        pool.submit_with(&period, end_when_told, (gate.key(), 1)),
+        pool.submit_with(&period, end_when_cancelled, (gate.key(), 1)),
         pool.submit_with(&period, end_when_terminated, (gate.key(), 2)),
         pool.submit_with(&period, end_never, (gate.key(), 3)),
-        pool.submit(end_when_told, (gate.key(), 4)),
+        pool.submit(end_when_cancelled, (gate.key(), 4)),
     ];
     let mut pids = Vec::new();
     for _ in 0..4 {
@@ -153,7 +152,7 @@ async fn terminated_workers_may_finish_what_they_run_and_begin_nothing(method: S
     let error = within(ends).await.expect_err("SIGTERM ends it");
     assert!(error.is_shutdown() && error.was_started(), "{error}");
     for guest in guests {
-        // One of the two is there to be let in.
+        // One of the two waits at the gate.
         if is_alive(guest.pid()) {
             guest.let_in().await;
         }
@@ -189,7 +188,7 @@ async fn a_terminated_chunk_ends_with_the_item_that_ran(method: StartMethod) {
     within(pool.shutdown()).await;
 }
 
-async fn killed_workers_are_gone_whatever_they_do(method: StartMethod) {
+async fn killed_workers_end_whatever_they_do(method: StartMethod) {
     let pool = processes(method, 3);
     within(pool.warm_up()).await.expect("three workers");
     let gate = Gate::new();
@@ -226,7 +225,7 @@ async fn an_abort_ends_what_does_not_heed_its_termination(method: StartMethod) {
     within(pool.shutdown()).await;
 }
 
-/// Leaves a file for this run in the directory, and dies if that is one of the first `deaths`.
+/// Leaves a file for this run in the directory, and dies if it is one of the first `deaths` runs.
 fn note_and_die(directory: PathBuf, deaths: usize, number: u32) -> u32 {
     let runs = runs(&directory, number);
     fs::write(directory.join(format!("{number}.{runs}")), "").expect("a file");
@@ -345,7 +344,7 @@ async fn a_task_that_waits_to_be_run_again_counts_as_started(method: StartMethod
     let busy = pool.submit(wait_at, gate.key());
     kill(guest.pid());
     guest.gone().await;
-    let guest = gate.guest().await; // The other one, which is more urgent.
+    let guest = gate.guest().await; // This is the other task, which is more urgent.
     assert!(!lost.is_finished());
     lost.abort();
     let error = within(lost).await.expect_err("aborted");
@@ -427,7 +426,7 @@ async fn a_worker_that_idles_for_long_is_dismissed_unless_it_is_one_of_those_kep
     let busy = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
     eventually(|| pool.stats().workers == 2).await;
-    tokio::time::sleep(3 * SPAN).await; // It stays, however long it idles.
+    tokio::time::sleep(3 * SPAN).await; // The worker stays, however long it is idle.
     let after = within(pool.submit(double, 2)).await;
     assert_eq!(after.expect("an idle one was kept"), 4);
     guest.let_in().await;
@@ -443,7 +442,7 @@ async fn workers_that_die_idle_again_and_again_are_no_storm(method: StartMethod)
         let number = fs::read_dir(&directory).expect("it is there").count();
         fs::write(directory.join(number.to_string()), "").expect("a file");
         std::thread::spawn(|| {
-            // Long enough to get ready, too short to be of use.
+            // Long enough to become ready, too short to be useful.
             std::thread::sleep(Duration::from_millis(30));
             std::process::abort();
         });
@@ -458,15 +457,15 @@ async fn workers_that_die_idle_again_and_again_are_no_storm(method: StartMethod)
         .build()
         .expect("a pool");
     eventually(|| starts() == 4).await;
-    // Pauses of 50, 100 and 200 ms lie between them.
+    // There are pauses of 50, 100 and 200 ms between the starts.
     assert!(begun.elapsed() >= Duration::from_millis(350));
     assert!(pool.stats().restarts.crashed >= 3);
-    // A pause does not hold up the end.
+    // A pause does not delay the shutdown.
     within(pool.shutdown()).await;
     assert_eq!(pool.stats().workers, 0);
 }
 
-/// Leaves a file that tells it ran, keeps a megabyte, and takes about a millisecond.
+/// Leaves a file that shows that it ran, keeps a megabyte, and takes about a millisecond.
 fn note_and_leak(directory: PathBuf, number: u32) -> u32 {
     let file = directory.join(number.to_string());
     fs::File::create_new(file).expect("a task runs once");
@@ -508,8 +507,8 @@ async fn retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_st
             assert_eq!(result.expect("no task is lost"), number);
         }
         assert!((3..=12).contains(&most), "{most} processes at once");
-        // Each of the two may have a successor. One that has may still run its last call, and the system decides how
-        // long that takes.
+        // Each of the two may have a successor. A worker with a successor may still run its last call, and the system
+        // decides how long that takes.
         assert!(most_in_use <= 8, "{most_in_use} workers at once");
         within(pool.shutdown()).await;
         let stats = pool.stats();
@@ -539,7 +538,7 @@ async fn a_retiring_worker_works_until_its_successor_is_ready(method: StartMetho
         gate.guest().await.let_in().await;
         within(first).await.expect("it ran");
         let guest = gate.guest().await;
-        // Another takes the work over while the old one is busy.
+        // Another worker takes over while the old one is busy.
         let successor = within(third).await.expect("it ran");
         assert!(successor != guest.pid() && is_alive(guest.pid()));
         assert_eq!(pool.stats().workers, 2);
@@ -592,7 +591,7 @@ async fn a_worker_whose_successor_cannot_start_stays(method: StartMethod) {
     let old = old.expect("it ran");
     eventually(|| pool.stats().restarts.failed_to_start >= 1).await;
     assert_eq!(within(pool.submit(double, 1)).await.expect("it stays"), 2);
-    // It is tried again, and at last there is one.
+    // The start is tried again, and finally succeeds.
     eventually(|| pool.stats().restarts.retired >= 1).await;
     eventually(|| pids(&pool).len() == 1).await;
     assert_ne!(pids(&pool), [old]);
@@ -601,12 +600,12 @@ async fn a_worker_whose_successor_cannot_start_stays(method: StartMethod) {
     within(pool.shutdown()).await;
 }
 
-async fn an_old_worker_that_idles_is_dismissed_if_nobody_needs_it(method: StartMethod) {
+async fn an_old_idle_worker_is_retired_if_not_needed(method: StartMethod) {
     let builder = builder(method).max_workers(2).min_workers(1);
     let pool = builder.max_age_per_child(SPAN).build().expect("a pool");
     within(pool.warm_up()).await.expect("two workers");
     let before = pids(&pool);
-    // One goes, the other has a successor.
+    // One leaves, the other gets a successor.
     eventually(|| pool.stats().restarts.retired >= 2).await;
     eventually(|| pool.stats().workers == 1).await;
     assert!(pids(&pool).iter().all(|pid| !before.contains(pid)));
@@ -618,14 +617,14 @@ async fn a_shutdown_that_is_given_up_leaves_running_tasks_their_time(method: Sta
     let gate = Gate::new();
     let grace = Duration::from_secs(1);
     let options = TaskOptions::new().grace_period(grace);
-    let handle = pool.submit_with(&options, end_when_told, (gate.key(), 5));
+    let handle = pool.submit_with(&options, end_when_cancelled, (gate.key(), 5));
     gate.guest().await.let_in().await;
     let how = Shutdown::new().deadline(2 * grace + SPAN);
     let given_up = tokio::time::timeout(Duration::ZERO, pool.shutdown_with(how)).await;
     assert!(given_up.is_err(), "the task is not asked to end yet");
     tokio::time::sleep(2 * grace + 2 * SPAN).await;
     assert!(!handle.is_finished() && pool.stats().running == 1);
-    // The next one tells it at once, as its deadline is nearer than two periods, and lets it end.
+    // The next shutdown warns it at once, because its deadline is nearer than two periods, and the task ends.
     let how = Shutdown::new().deadline(2 * grace - SPAN);
     let report = within(pool.shutdown_with(how)).await;
     assert_eq!((report.finished, report.killed), (1, 0));
@@ -699,7 +698,7 @@ async fn a_warm_up_with_some_workers_ready_is_an_error_that_counts_them(method: 
     within(pool.shutdown()).await;
 }
 
-/// It ignores the SIGTERM of its abort until its gate opens, and keeps its place that long.
+/// The task ignores the SIGTERM of its abort until its gate opens, and keeps its place until then.
 fn stay_terminated(gate: Key) {
     handle_sigterm();
     gate.wait();

@@ -31,8 +31,8 @@ fn hold(lock: Lock, gate: Key) {
 }
 
 #[test]
-fn an_argument_is_closed_here_when_its_task_has_begun() {
-    let test = "an_argument_is_closed_here_when_its_task_has_begun";
+fn an_argument_is_closed_here_when_its_task_has_started() {
+    let test = "an_argument_is_closed_here_when_its_task_has_started";
     alone(test, || async {
         let (pool, gate) = (pool(1), Gate::new());
         within(pool.submit(|| (), ())).await.expect("it ran");
@@ -41,7 +41,7 @@ fn an_argument_is_closed_here_when_its_task_has_begun() {
         assert!(descriptors().len() > before);
         let task = pool.submit(hold, (lock, gate.key()));
         let guest = gate.guest().await;
-        eventually(|| descriptors().len() == before + 1).await; // The guest's.
+        eventually(|| descriptors().len() == before + 1).await; // The descriptor of the gate.
         guest.let_in().await;
         within(task).await.expect("it ran");
     });
@@ -58,7 +58,7 @@ fn an_argument_is_kept_as_long_as_its_task_may_be_run_again() {
         let of_lock = descriptors().len() - before;
         let again = TaskOptions::new().retries(1);
         let task = pool.submit_with(&again, hold, (lock, gate.key()));
-        // The first run dies with its worker, and leaves the lock to the second.
+        // The first run dies with its worker, which holds the lock, and the second run takes the lock over.
         let first = gate.guest().await;
         assert_eq!(descriptors().len(), before + of_lock + 1);
         pool.workers().iter().for_each(|worker| kill(worker.pid()));

@@ -1,5 +1,5 @@
 //! Read-write locks, conditions and permits of `multiprocessing`, among the tasks and threads of one process and
-//! between two processes. What holds when a process is killed is in `mp_kills`.
+//! between two processes. The promises about killed processes are in `mp_kills`.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -23,7 +23,7 @@ concurrent_futures::init_before_main!();
 const SHORT: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_secs(60);
 
-/// Runs these tasks in turn until they have had this many turns together. Returns the turns of each.
+/// Runs these tasks in turn until they have taken this number of turns together. Returns the turns of each.
 async fn turns<F: Future<Output = ()>>(all: usize, turn: impl Fn(usize) -> F) -> [usize; 8] {
     let turns = [const { Cell::new(0) }; 8];
     let tasks = turns.iter().enumerate().map(async |(task, own)| {
@@ -116,7 +116,7 @@ async fn two_processes_read_at_the_same_time_and_write_one_at_a_time() {
         (lock.clone(), both_read.clone(), value.clone()),
     );
     within(both_read.wait()).await.expect("it is whole");
-    eventually(|| lock.try_read().is_none()).await; // It waits for this reader.
+    eventually(|| lock.try_read().is_none()).await; // The writer waits for this reader.
     assert_eq!(value.get().await, 0);
     drop(reading);
     within(task).await.expect("it ends");
@@ -337,7 +337,7 @@ async fn a_notification_wakes_at_least_as_many_as_it_says() {
     }
 }
 
-/// Each of these is ready at once.
+/// Each of these calls is ready at once.
 #[tokio::test]
 async fn a_blocking_method_panics_on_a_thread_that_drives_async_code_even_if_it_need_not_wait() {
     let (lock, rlock, rw) = (Lock::new(), RLock::new(), RwLock::new());

@@ -1,4 +1,4 @@
-//! Shared memory: which process owns it and until when, and what happens when there is no room.
+//! Shared memory: which process owns it and for how long, and what happens if there is no space.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -33,14 +33,14 @@ use self::methods::{held_by_every_start_method, processes};
 concurrent_futures::init_before_main!();
 
 held_by_every_start_method! { 2;
-    what_a_worker_writes_all_others_read,
+    all_workers_read_the_bytes_that_one_wrote,
     a_readers_end_takes_nothing_from_the_others,
     a_name_goes_with_the_last_owner_wherever_that_is,
     a_killed_owner_leaves_no_name_when_the_others_go,
     a_name_whose_owners_were_all_killed_stands_for_nothing,
 }
 
-/// A name that no other test has, for this process and all that it starts.
+/// A unique name for a test, for this process and all processes that it starts.
 fn name(of: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0); // A test runs by several start methods.
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -66,8 +66,8 @@ fn is_gone(name: &str) -> bool {
     flock(&left, exclusive).is_err() || !same()
 }
 
-/// A process that is being started has all that its parent has open until it executes its program, so memory
-/// may have one owner more when the last drops it. Other tests start processes in this one: that is chance,
+/// A process that is being started has everything open that its parent has, until it executes its program. So memory
+/// may have one more owner when the last one drops it. Other tests start processes in this one; this happens by chance,
 /// and not again and again.
 async fn goes_in_the_end(attempt: impl AsyncFn() -> bool) {
     for _ in 0..10 {
@@ -83,13 +83,13 @@ fn kill(guest: &Guest) {
     kill_process(pid, Signal::KILL).expect("it is there");
 }
 
-/// A task: has memory until it is let in.
+/// A task: holds memory until the gate opens.
 fn hold(memory: SharedMemory, gate: Key) -> usize {
     gate.wait();
     memory.len()
 }
 
-/// A task: opens memory, and has it until it is let in.
+/// A task: opens memory, and holds it until the gate opens.
 fn open_and_hold(name: String, gate: Key) -> usize {
     let memory = SharedMemory::open(&name).expect("it is there");
     gate.wait();
@@ -104,7 +104,7 @@ fn sum(memory: SharedMemory) -> u64 {
     memory.to_vec().into_iter().map(u64::from).sum()
 }
 
-async fn what_a_worker_writes_all_others_read(method: StartMethod) {
+async fn all_workers_read_the_bytes_that_one_wrote(method: StartMethod) {
     goes_in_the_end(async || {
         const LEN: usize = 100_003;
         let pool = processes(method, 2);
@@ -158,7 +158,7 @@ async fn a_name_goes_with_the_last_owner_wherever_that_is(method: StartMethod) {
     goes_in_the_end(async || {
         let mut are_gone = true;
         let pool = processes(method, 1);
-        // Once it is sent, once opened: then dropped here before it is there.
+        // Sent once and opened once, and in both cases dropped here before it arrives.
         for (sent, name) in [(true, name("sent")), (false, name("opened"))] {
             let memory = SharedMemory::create_named(&name, 5000).expect("memory");
             let gate = Gate::new();
@@ -228,8 +228,8 @@ async fn a_name_whose_owners_were_all_killed_stands_for_nothing(method: StartMet
         kill(&guest);
         guest.gone().await;
         assert!(within(holder).await.is_err());
-        // Its file is there, unless another test has created something meanwhile. And a process that
-        // another test is starting has all our descriptors until it executes its program.
+        // Its file exists, unless another test has created something meanwhile. And a process that another test is
+        // starting has all descriptors of this one until it executes its program.
         if again == "open" {
             let is_missing = |error: Error| error.kind() == ErrorKind::NotFound;
             eventually(|| SharedMemory::open(&name).is_err_and(is_missing)).await;
@@ -254,9 +254,9 @@ async fn a_name_whose_owners_were_all_killed_stands_for_nothing(method: StartMet
     within(pool.shutdown()).await;
 }
 
-/// Neither a task that is cancelled, nor one whose arguments cannot be read, leaves a name.
+/// Neither a cancelled task, nor one whose arguments cannot be decoded, leaves a name.
 #[tokio::test]
-async fn what_was_sent_and_never_received_leaves_no_name() {
+async fn a_memory_sent_and_never_received_leaves_no_name() {
     goes_in_the_end(async || {
         let name = name("unread");
         let pool = processes(StartMethod::default(), 1);
@@ -279,9 +279,9 @@ async fn what_was_sent_and_never_received_leaves_no_name() {
     .await;
 }
 
-/// Threads and processes that make, find and lose memory of the same name, some of them by being killed.
+/// Threads and processes that create, open and drop memory of the same name, some of them by being killed.
 #[tokio::test]
-async fn whoever_creates_opens_and_goes_at_the_same_time_finds_one_whole_memory_or_none() {
+async fn concurrent_creating_opening_and_closing_finds_one_whole_memory_or_none() {
     let name = name("race");
     let pool = processes(StartMethod::default(), 2);
     let threads: Vec<_> = (0..2)
@@ -297,7 +297,7 @@ async fn whoever_creates_opens_and_goes_at_the_same_time_finds_one_whole_memory_
         for task in tasks {
             ended += within(task).await.expect("it ran");
         }
-        victim.abort(); // It is killed wherever it is.
+        victim.abort(); // The task is killed at any point.
         assert!(within(victim).await.is_err());
     }
     for thread in threads {
@@ -305,7 +305,7 @@ async fn whoever_creates_opens_and_goes_at_the_same_time_finds_one_whole_memory_
     }
     assert!(ended > 0, "some found it, or made it");
     within(pool.shutdown()).await;
-    // Who was killed as the last one may have left the name.
+    // A process that was killed as the last owner may have left the name.
     let is_missing = |error: Error| error.kind() == ErrorKind::NotFound;
     eventually(|| SharedMemory::open(&name).is_err_and(is_missing)).await;
     assert!(is_gone(&name));
@@ -329,7 +329,7 @@ fn take_turns(name: String, turns: u32) -> u32 {
         };
         had += 1;
         assert_eq!(memory.len(), 64);
-        // As long as we have it, it has the name, and no other has.
+        // While this process holds it, it has the name, and no other memory has.
         let error = SharedMemory::create_named(&name, 64).expect_err("we have it");
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         let place = std::process::id() as usize % 8 * 8;
@@ -360,7 +360,7 @@ fn no_space_is_an_error_at_creation() {
     assert!(is_gone(&name));
 }
 
-/// The limits of a process: that of files would also send a signal.
+/// The limits of a process. The limit of files would also send a signal.
 #[test]
 fn a_limit_of_the_process_is_an_error_at_creation_and_no_signal() {
     let test = "a_limit_of_the_process_is_an_error_at_creation_and_no_signal";
@@ -392,7 +392,7 @@ fn a_limit_of_the_process_is_an_error_at_creation_and_no_signal() {
         limit(Resource::As, Some(mapped + (8 << 20))); // Some is left for the test itself.
         let error = SharedMemory::create(16 << 20).expect_err("the limit is less");
         assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
-        // One with a name takes no addresses.
+        // Memory with a name takes no addresses.
         drop(SharedMemory::create_named(&name, 16 << 20).expect("memory"));
         assert!(is_gone(&name));
     });
@@ -409,7 +409,7 @@ fn under_a_limit_of_file_sizes_no_object_and_no_process_raises_a_signal() {
             };
             setrlimit(Resource::Fsize, limit).expect("a limit");
         };
-        limit(1 << 20); // A fork server keeps the limit that it starts with.
+        limit(1 << 20); // A fork server keeps its limit from its start.
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             for (len, fits) in [(1 << 19, true), (1 << 21, false)] {
                 let process = Process::builder().start_method(method);
@@ -426,7 +426,7 @@ fn under_a_limit_of_file_sizes_no_object_and_no_process_raises_a_signal() {
                 }
             }
         }
-        // A large value waits in a file, which this process may not have, or travels in parts.
+        // A large value waits in a file, which this process may not create, or is sent in parts.
         let (one, other) = pipe::<Vec<u8>, u8>().expect("a pipe");
         let large = vec![1_u8; 1 << 21];
         assert!(one.try_send(large.clone()).is_err(), "the limit is less");
@@ -460,7 +460,7 @@ fn under_a_limit_of_file_sizes_no_object_and_no_process_raises_a_signal() {
             error.is_no_space() && text.contains("RLIMIT_FSIZE"),
             "{error}: {text}"
         );
-        // A process could not leave its result, nor why it cannot. So it does not start.
+        // A process could leave neither its result nor an error. So it does not start.
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let process = Process::builder().start_method(method);
             let error = within(process.spawn(|| 1, ())).await;
@@ -474,7 +474,7 @@ fn under_a_limit_of_file_sizes_no_object_and_no_process_raises_a_signal() {
 }
 
 #[test]
-fn what_was_created_has_its_memory() {
+fn new_shared_memory_is_allocated_in_full() {
     const LEN: usize = 8 << 20;
     let name = name("has");
     let memory = SharedMemory::create_named(&name, LEN).expect("memory");
@@ -493,7 +493,7 @@ fn memory_of_a_name_is_its_users_alone() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     drop(memory);
-    // A foreign link or pipe of that name is not followed, waited for or removed.
+    // A foreign link or pipe of that name is not followed, opened or removed.
     let name = format!("{name}.other");
     std::os::unix::fs::symlink("/etc/passwd", file(&name)).expect("a link");
     assert!(SharedMemory::open(&name).is_err());
@@ -512,7 +512,7 @@ fn memory_of_a_name_is_its_users_alone() {
 }
 
 #[test]
-fn what_cannot_be_a_name_is_refused() {
+fn an_invalid_name_is_refused() {
     let long = "x".repeat(201);
     for name in ["", "a/b", "../x", "a\0b", "a b", "a\n", &long] {
         for memory in [

@@ -1,4 +1,4 @@
-//! Shared objects that a process receives more than once, or gets back: each is one object.
+//! Shared objects that a process receives more than once, or gets back: each remains one object.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -137,7 +137,7 @@ async fn a_getter_costs_nothing_where_its_putter_is(method: StartMethod) {
     within(pool.shutdown()).await;
 }
 
-/// A task: puts what it gets.
+/// A task: puts the objects that it receives.
 fn bounce(objects: Objects, to: Queue<Objects>) {
     to.blocking_put(objects).expect("there is memory");
 }
@@ -185,34 +185,37 @@ async fn objects_that_come_back_are_those_that_were_sent(method: StartMethod) {
 }
 
 #[test]
-fn what_a_process_gets_back_costs_it_nothing() {
-    alone("what_a_process_gets_back_costs_it_nothing", async || {
-        let (objects, queue) = (Objects::new(), Queue::unbounded().expect("a queue"));
-        let name = format!("test.{}.back", std::process::id());
-        let named = SharedMemory::create_named(&name, 100).expect("memory");
-        let (mut kept, mut opened) = (Vec::new(), Vec::new());
-        let again = async || {
-            let item = (objects.clone(), named.clone());
-            queue.put(item).await.expect("there is memory");
-            queue.get().await.expect("it is there")
-        };
-        drop(again().await); // From now on, the queue has its memory for items.
-        let count = || (descriptors().len(), mappings());
-        let before = count();
-        for _ in 0..TIMES {
-            kept.push(again().await);
-            opened.push(SharedMemory::open(&name).expect("it is there"));
-        }
-        let events = 1; // An event that comes back costs one, once.
-        assert_eq!(count(), (before.0 + events, before.1));
-        drop((kept, opened));
-        assert_eq!(count(), before, "ours are left");
-        drop((objects, named));
-        assert!(SharedMemory::open(&name).is_err());
-    });
+fn an_object_that_returns_to_its_process_costs_nothing() {
+    alone(
+        "an_object_that_returns_to_its_process_costs_nothing",
+        async || {
+            let (objects, queue) = (Objects::new(), Queue::unbounded().expect("a queue"));
+            let name = format!("test.{}.back", std::process::id());
+            let named = SharedMemory::create_named(&name, 100).expect("memory");
+            let (mut kept, mut opened) = (Vec::new(), Vec::new());
+            let again = async || {
+                let item = (objects.clone(), named.clone());
+                queue.put(item).await.expect("there is memory");
+                queue.get().await.expect("it is there")
+            };
+            drop(again().await); // After this, the queue has its memory for items.
+            let count = || (descriptors().len(), mappings());
+            let before = count();
+            for _ in 0..TIMES {
+                kept.push(again().await);
+                opened.push(SharedMemory::open(&name).expect("it is there"));
+            }
+            let events = 1; // An event that comes back costs one descriptor, once.
+            assert_eq!(count(), (before.0 + events, before.1));
+            drop((kept, opened));
+            assert_eq!(count(), before, "ours are left");
+            drop((objects, named));
+            assert!(SharedMemory::open(&name).is_err());
+        },
+    );
 }
 
-/// Handles of one object have one queue in a process, however each came.
+/// All handles of one object share one line in a process, however each was received.
 #[tokio::test]
 async fn tasks_that_wait_by_any_handle_take_turns_in_one_queue() {
     let (lock, queue) = (
@@ -237,7 +240,7 @@ async fn tasks_that_wait_by_any_handle_take_turns_in_one_queue() {
     assert!(order.iter().copied().eq(0..20), "{order:?}");
 }
 
-/// What was dropped everywhere is no longer there, whatever the system calls the next one.
+/// An object that was dropped everywhere is not found again, whatever identity the system gives the next one.
 #[test]
 fn an_object_that_is_dropped_is_not_found_in_a_new_one() {
     let queue = Queue::unbounded().expect("a queue");

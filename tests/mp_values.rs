@@ -33,9 +33,9 @@ concurrent_futures::init_before_main!();
 
 held_by_every_start_method! { 2;
     tasks_in_all_processes_count_to_the_exact_number,
-    a_killed_holder_leaves_the_old_value_and_the_next_one_is_told,
+    a_killed_holder_leaves_the_old_value_and_the_next_one_gets_an_error,
     a_killed_process_leaves_each_atomic_number_whole,
-    a_killed_holder_leaves_an_array_in_the_middle_of_a_change_and_the_next_one_is_told,
+    a_killed_holder_leaves_a_half_changed_array_and_the_next_one_gets_an_error,
 }
 
 /// A task: adds to each in its own way, until it is killed.
@@ -79,7 +79,7 @@ async fn a_killed_process_leaves_each_atomic_number_whole(method: StartMethod) {
     within(pool.shutdown()).await;
 }
 
-/// Is sent as a number of 4 bytes, and received as one of 8.
+/// Sent as a number of 4 bytes, and received as one of 8.
 #[derive(Debug)]
 enum Mistaken {
     Narrow(AtomicU32),
@@ -180,14 +180,14 @@ async fn tasks_in_all_processes_count_to_the_exact_number(method: StartMethod) {
     within(pool.shutdown()).await;
 }
 
-/// A task: takes the lock, makes a change, and stands at the gate.
+/// A task: takes the lock, makes a change, and waits at the gate.
 fn change_and_wait(value: Value<[u64; 3]>, gate: Key) {
     let mut guard = value.blocking_lock();
     *guard = [7; 3];
     gate.wait();
 }
 
-async fn a_killed_holder_leaves_the_old_value_and_the_next_one_is_told(method: StartMethod) {
+async fn a_killed_holder_leaves_the_old_value_and_the_next_one_gets_an_error(method: StartMethod) {
     let pool = processes(method, 1);
     let value = Value::new([1_u64; 3]).expect("a value");
     for asked_first in [false, true] {
@@ -227,7 +227,7 @@ fn change_half_and_wait(array: Array<u64>, gate: Key) {
     gate.wait();
 }
 
-async fn a_killed_holder_leaves_an_array_in_the_middle_of_a_change_and_the_next_one_is_told(
+async fn a_killed_holder_leaves_a_half_changed_array_and_the_next_one_gets_an_error(
     method: StartMethod,
 ) {
     let pool = processes(method, 1);
@@ -238,7 +238,7 @@ async fn a_killed_holder_leaves_an_array_in_the_middle_of_a_change_and_the_next_
     let waiting = tokio::task::spawn_blocking({
         let array = array.clone();
         move || {
-            assert_eq!(array.blocking_get(9), Some(1)); // A read of one value gets no report of it.
+            assert_eq!(array.blocking_get(9), Some(1)); // A read of one value does not report it.
             let guard = array.blocking_lock();
             (guard.to_vec(), guard.abandoned_by())
         }
@@ -252,10 +252,10 @@ async fn a_killed_holder_leaves_an_array_in_the_middle_of_a_change_and_the_next_
     within(pool.shutdown()).await;
 }
 
-/// Large enough that many kills hit who is writing it.
+/// Large enough that many kills happen during a write.
 const LARGE: usize = 4096;
 
-/// A task that does not end: puts one value after the other, each of the same number all over.
+/// An endless task: puts one value after another, each filled with one number.
 fn put_without_end(value: Value<[u64; LARGE]>, started: Key) {
     started.wait();
     for number in 0.. {
@@ -326,7 +326,7 @@ fn a_panic_leaves_a_value_as_it_was() {
 
 /// In a runtime of one thread: a waiter that blocked it would wait forever.
 #[tokio::test]
-async fn who_waits_for_a_lock_holds_up_no_other_task() {
+async fn waiting_for_a_lock_blocks_no_other_task() {
     let pool = processes(StartMethod::default(), 1);
     let value = Value::new([1_u64; 3]).expect("a value");
     let gate = Gate::new();
@@ -348,7 +348,7 @@ struct Sample {
     of: [u8; 3],
 }
 
-/// Nothing lies between two of them, and each begins on a page.
+/// There is no gap between two of them, and each begins on a page.
 #[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C, align(4096))]
 struct Page([u64; 512]);
@@ -451,8 +451,8 @@ fn sent_anywhere_else_they_are_a_clear_error() {
 /// A process with the descriptor cannot shorten the memory, and every process that has the object has the
 /// descriptor.
 #[test]
-fn nobody_can_shorten_the_memory() {
-    alone("nobody_can_shorten_the_memory", || async {
+fn no_process_can_shorten_the_memory() {
+    alone("no_process_can_shorten_the_memory", || async {
         let array = Array::new(&[1_u64; 1000]).expect("an array");
         let memory = descriptors();
         let memory = memory

@@ -1,4 +1,4 @@
-//! Nothing is left behind: no process, no zombie, no descriptor. Work that waits takes none of them.
+//! Nothing is left: no process, no zombie, no descriptor. Work that waits uses none of them.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -48,8 +48,7 @@ fn fail() -> Result<(), String> {
     Err("not today".to_owned())
 }
 
-/// Workers that finish, crash, are cancelled, run out of time and retire; the pool ends by the
-/// route of that number.
+/// Workers that finish, crash, are cancelled, exceed a timeout and retire. The pool ends in the way with that number.
 async fn live_and_end(method: StartMethod, route: usize) {
     let builder = builder(method).max_workers(2);
     let pool = builder.max_tasks_per_child(3).build().expect("a pool");
@@ -91,7 +90,7 @@ async fn live_and_end(method: StartMethod, route: usize) {
 
 const ROUTES: usize = 4;
 
-/// A pool that goes while its workers are on their way, and one whose workers never get ready.
+/// A pool that is dropped while its workers start, and one whose workers never become ready.
 async fn end_before_it_lived(method: StartMethod) {
     let pool = processes(method, 2);
     drop(pool.submit(double, 1));
@@ -120,7 +119,7 @@ fn after_many_forks_no_process_no_zombie_and_no_descriptor_is_left() {
 }
 
 async fn nothing_is_left(method: StartMethod) {
-    live_and_end(method, 0).await; // What is opened once and kept is there from now on.
+    live_and_end(method, 0).await; // Everything that is opened once and kept exists after this.
     eventually(|| children().is_empty()).await;
     let before = descriptors().len();
     for route in 0..2 * ROUTES {
@@ -157,14 +156,14 @@ fn pools_whose_runtime_ends_leave_no_process() {
     });
 }
 
-/// Whether the process is there and has not ended.
+/// Whether the process exists and has not ended.
 fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
     state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
-/// A process of its own has a busy and an idle worker, until this one kills it.
+/// A separate process has a busy and an idle worker, until this process kills it.
 async fn the_workers_of_a_killed_parent_go_with_it(method: StartMethod) {
     const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
     if let Some(gates) = std::env::var_os(GATES) {
@@ -172,7 +171,7 @@ async fn the_workers_of_a_killed_parent_go_with_it(method: StartMethod) {
         let pool = processes(method, 2);
         within(pool.warm_up()).await.expect("two workers");
         let handles = [(); 2].map(|()| pool.submit(wait_at, works.clone()));
-        lives.wait(); // It goes on only to be killed.
+        lives.wait(); // It waits here until it is killed.
         return drop(futures::future::join_all(handles).await);
     }
     let (lives, works) = (Gate::new(), Gate::new());
@@ -189,7 +188,7 @@ async fn the_workers_of_a_killed_parent_go_with_it(method: StartMethod) {
     let (idle, busy) = (works.guest().await, works.guest().await);
     let idle_pid = idle.pid();
     idle.let_in().await;
-    // It may be a fork of what was started.
+    // The process may be a fork of the one that was started.
     let pid = Pid::from_raw(parent.pid().cast_signed()).expect("a pid");
     kill_process(pid, Signal::KILL).expect("it is there");
     busy.gone().await;
@@ -215,7 +214,7 @@ fn a_million_queued_tasks_take_no_descriptor_and_at_most_300_bytes_each() {
     });
 }
 
-/// Separate from the other test, whose memory may not be back with the system yet.
+/// Separate from the other test, whose memory may not have been returned to the system yet.
 #[test]
 fn a_million_tasks_that_wait_for_a_thread_take_at_most_300_bytes_each() {
     let test = "a_million_tasks_that_wait_for_a_thread_take_at_most_300_bytes_each";
@@ -224,8 +223,8 @@ fn a_million_tasks_that_wait_for_a_thread_take_at_most_300_bytes_each() {
     });
 }
 
-/// Beside what their arguments take, which is nothing. (In what the system counts is also what the
-/// allocator needs for itself.)
+/// Besides the size of their arguments, which is zero. (The memory that the system counts includes that of the
+/// allocator itself.)
 async fn a_million_wait(pool: &impl Executor) {
     const TASKS: usize = 1_000_000;
     let gate = Gate::new();

@@ -34,22 +34,22 @@ concurrent_futures::init_before_main!();
 held_by_every_start_method! {
     1;
     an_inherited_stream_is_our_own_and_the_pool_sees_nothing_of_it,
-    stdout_goes_where_stderr_goes_unless_told,
+    stdout_follows_stderr_unless_configured,
     null_is_nowhere,
     a_relayed_stream_is_passed_on_to_the_same_one_of_ours,
-    a_line_is_told_with_its_stream_its_worker_and_its_task,
-    all_that_a_task_has_written_is_told_before_its_outcome,
+    a_line_is_reported_with_its_stream_its_worker_and_its_task,
+    all_output_of_a_task_is_reported_before_its_outcome,
     a_death_in_the_middle_of_a_line_tells_what_was_written,
     the_last_words_are_kept_without_marks,
-    a_lack_of_memory_is_told_as_such_where_stderr_is_told_by_lines,
-    what_is_no_text_is_told_all_the_same_and_a_long_line_in_pieces,
+    an_out_of_memory_death_is_recognised_where_stderr_is_reported_by_lines,
+    bytes_that_are_no_text_are_reported_and_a_long_line_in_pieces,
     a_panic_of_the_callback_costs_only_its_line,
-    what_is_written_outside_of_tasks_is_told_of_none,
-    what_helpers_write_is_told_of_the_task_that_runs,
-    what_c_code_prints_is_told_with_its_task,
+    output_written_outside_of_tasks_belongs_to_no_task,
+    output_of_helper_threads_belongs_to_the_running_task,
+    output_of_c_code_belongs_to_its_task,
     a_task_may_put_another_file_in_place_of_its_stdout_and_no_mark_gets_there,
     a_task_that_writes_without_end_runs_out_of_its_time,
-    a_grandchild_that_keeps_a_told_stream_open_hangs_nothing,
+    a_grandchild_that_keeps_a_reported_stream_open_hangs_nothing,
     a_failing_start_tells_its_last_lines_too,
     2;
     hundreds_of_short_tasks_each_have_exactly_their_own_lines,
@@ -60,12 +60,12 @@ held_by_every_start_method! {
 
 /// The reported lines, in order.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<OutputLine>>>);
+struct Reported(Arc<Mutex<Vec<OutputLine>>>);
 
-impl Told {
+impl Reported {
     fn output(&self) -> Output {
-        let told = self.clone();
-        Output::lines(move |line| told.0.lock().expect("no panic").push(line))
+        let reported = self.clone();
+        Output::lines(move |line| reported.0.lock().expect("no panic").push(line))
     }
 
     fn take(&self) -> Vec<OutputLine> {
@@ -81,13 +81,13 @@ impl Told {
     }
 }
 
-/// Both streams are reported together.
-fn told(method: StartMethod, workers: usize) -> (ProcessPoolExecutor, Told) {
-    let told = Told::default();
+/// Reports both streams together.
+fn reported(method: StartMethod, workers: usize) -> (ProcessPoolExecutor, Reported) {
+    let reported = Reported::default();
     let builder = builder(method).max_workers(workers);
-    let builder = builder.stdout(told.output());
-    let pool = builder.stderr(told.output()).build().expect("a pool");
-    (pool, told)
+    let builder = builder.stdout(reported.output());
+    let pool = builder.stderr(reported.output()).build().expect("a pool");
+    (pool, reported)
 }
 
 fn die() {
@@ -98,7 +98,7 @@ fn print(text: String) {
     print!("{text}");
 }
 
-/// What this process has as stdout and stderr.
+/// The stdout and stderr of this process.
 fn streams() -> [PathBuf; 2] {
     ["1", "2"].map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).expect("/proc"))
 }
@@ -124,7 +124,7 @@ async fn an_inherited_stream_is_our_own_and_the_pool_sees_nothing_of_it(method: 
     assert!(theirs[1] != own[1] && theirs[1] != own[0]);
 }
 
-async fn stdout_goes_where_stderr_goes_unless_told(method: StartMethod) {
+async fn stdout_follows_stderr_unless_configured(method: StartMethod) {
     for (output, is_own) in [(Output::inherit(), true), (Output::relay(), false)] {
         let pool = builder(method)
             .max_workers(1)
@@ -136,16 +136,16 @@ async fn stdout_goes_where_stderr_goes_unless_told(method: StartMethod) {
         assert_eq!(theirs[1] == streams()[1], is_own);
         within(pool.shutdown()).await;
     }
-    let told = Told::default();
+    let reported = Reported::default();
     let pool = builder(method)
         .max_workers(1)
-        .stderr(told.output())
+        .stderr(reported.output())
         .build()
         .expect("a pool");
     within(pool.submit(print, "to stdout".to_owned()))
         .await
         .expect("it ran");
-    let lines = told.take();
+    let lines = reported.take();
     assert_eq!(lines[0].text(), "to stdout");
     assert_eq!(lines[0].stream(), OutputStream::Stderr);
 }
@@ -167,7 +167,7 @@ async fn null_is_nowhere(method: StartMethod) {
     assert_eq!(error.expect_err("it died").stderr_tail(), Some(""));
 }
 
-/// Runs once more in a process of its own, whose streams this one reads.
+/// Runs once more in a process of its own, whose streams this process reads.
 async fn a_relayed_stream_is_passed_on_to_the_same_one_of_ours(method: StartMethod) {
     const ALONE: &str = "CONCURRENT_FUTURES_TEST_RELAY";
     let test = test_of(
@@ -185,7 +185,7 @@ async fn a_relayed_stream_is_passed_on_to_the_same_one_of_ours(method: StartMeth
             eprintln!("this is for stderr");
         };
         within(pool.submit(speak, ())).await.expect("it ran");
-        // Until the test has seen it.
+        // Waits until the test has seen it.
         let _ = std::io::stdin().read(&mut [0]);
         return;
     }
@@ -216,18 +216,18 @@ async fn a_relayed_stream_is_passed_on_to_the_same_one_of_ours(method: StartMeth
     child.wait().expect("it is there");
 }
 
-async fn a_line_is_told_with_its_stream_its_worker_and_its_task(method: StartMethod) {
+async fn a_line_is_reported_with_its_stream_its_worker_and_its_task(method: StartMethod) {
     fn speak() -> u32 {
         println!("to stdout");
         eprintln!("to stderr");
         std::process::id()
     }
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     let named = TaskOptions::new().name("speech");
     let handle = pool.submit_with(&named, speak, ());
     let id = handle.id();
     let pid = within(handle).await.expect("it ran");
-    let mut lines = told.take();
+    let mut lines = reported.take();
     lines.sort_by_key(|line| line.stream() == OutputStream::Stderr);
     let texts: Vec<_> = lines.iter().map(OutputLine::text).collect();
     assert_eq!(texts, ["to stdout", "to stderr"]);
@@ -240,7 +240,7 @@ async fn a_line_is_told_with_its_stream_its_worker_and_its_task(method: StartMet
         assert_eq!(line.to_string(), line.text());
     }
     within(pool.submit(speak, ())).await.expect("it ran");
-    let name = told.take()[0].task_name().expect("a name").to_owned();
+    let name = reported.take()[0].task_name().expect("a name").to_owned();
     assert!(name.ends_with("speak"), "{name}");
 }
 
@@ -248,9 +248,9 @@ async fn hundreds_of_short_tasks_each_have_exactly_their_own_lines(method: Start
     fn speak(n: u32) {
         println!("{n} begins");
         eprintln!("{n} complains");
-        print!("{n} ends"); // Left in a buffer, and without an end.
+        print!("{n} ends"); // It stays in a buffer, without a line end.
     }
-    let (pool, told) = told(method, 2);
+    let (pool, reported) = reported(method, 2);
     let mut expected = BTreeMap::new();
     let mut handles = Vec::new();
     for n in 0..500_u32 {
@@ -262,7 +262,7 @@ async fn hundreds_of_short_tasks_each_have_exactly_their_own_lines(method: Start
         within(handle).await.expect("it ran");
     }
     let mut of_tasks: BTreeMap<u64, Vec<OutputLine>> = BTreeMap::new();
-    for line in told.take() {
+    for line in reported.take() {
         let id = line.task_id().expect("a task wrote it");
         of_tasks.entry(id).or_default().push(line);
     }
@@ -284,13 +284,13 @@ async fn the_items_of_a_chunk_have_the_lines_of_their_chunk(method: StartMethod)
     fn speak(n: u32) {
         print!("{n}");
     }
-    let (pool, told) = told(method, 2);
+    let (pool, reported) = reported(method, 2);
     let map = pool.map(speak, 0..300_u32).chunk_size(10);
     let map = map.options(TaskOptions::new().name("counting"));
     let results: Vec<_> = within(map.collect()).await;
     assert!(results.iter().all(Result::is_ok));
     let mut of_chunks: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-    for line in told.take() {
+    for line in reported.take() {
         assert_eq!(line.task_name(), Some("counting"));
         let numbers = of_chunks
             .entry(line.task_id().expect("a task"))
@@ -299,21 +299,21 @@ async fn the_items_of_a_chunk_have_the_lines_of_their_chunk(method: StartMethod)
     }
     let mut chunks: Vec<_> = of_chunks.into_values().collect();
     for numbers in &mut chunks {
-        numbers.sort_unstable(); // A slow chunk is shared by two workers.
+        numbers.sort_unstable(); // Two workers share a slow chunk.
     }
     chunks.sort();
     let expected: Vec<Vec<u32>> = (0..30).map(|n| (n * 10..n * 10 + 10).collect()).collect();
     assert_eq!(chunks, expected);
 }
 
-async fn all_that_a_task_has_written_is_told_before_its_outcome(method: StartMethod) {
-    let (pool, told) = told(method, 1);
+async fn all_output_of_a_task_is_reported_before_its_outcome(method: StartMethod) {
+    let (pool, reported) = reported(method, 1);
     for n in 0..300 {
         let handle = pool.submit(print, format!("{n}\n"));
         let (send, seen) = tokio::sync::oneshot::channel();
-        let told = told.clone();
-        // It runs where the outcome is found.
-        handle.on_done(move |_| send.send(told.texts()).expect("the test listens"));
+        let reported = reported.clone();
+        // The callback runs where the outcome is found.
+        handle.on_done(move |_| send.send(reported.texts()).expect("the test listens"));
         let seen = within(seen).await.expect("it ran");
         assert_eq!(seen, [n.to_string()]);
     }
@@ -326,13 +326,13 @@ async fn a_death_in_the_middle_of_a_line_tells_what_was_written(method: StartMet
         eprint!("oh n");
         die();
     }
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     for _ in 0..5 {
         let handle = pool.submit(break_off, ());
         let id = handle.id();
         let error = within(handle).await.expect_err("it died");
         assert_eq!(error.stderr_tail(), Some("oh n\n"));
-        let mut lines = told.take();
+        let mut lines = reported.take();
         lines.sort_by_key(|line| line.stream() == OutputStream::Stderr);
         assert!(lines.iter().all(|line| line.task_id() == Some(id)));
         assert!(lines.iter().all(|line| line.task_name().is_some()));
@@ -348,9 +348,9 @@ async fn the_last_words_are_kept_without_marks(method: StartMethod) {
         die();
     }
     for by_lines in [true, false] {
-        let told = Told::default();
+        let reported = Reported::default();
         let output = if by_lines {
-            told.output()
+            reported.output()
         } else {
             Output::relay()
         };
@@ -371,15 +371,17 @@ async fn the_last_words_are_kept_without_marks(method: StartMethod) {
     }
 }
 
-async fn a_lack_of_memory_is_told_as_such_where_stderr_is_told_by_lines(method: StartMethod) {
-    let (pool, told) = told(method, 1);
+async fn an_out_of_memory_death_is_recognised_where_stderr_is_reported_by_lines(
+    method: StartMethod,
+) {
+    let (pool, reported) = reported(method, 1);
     fn allocate() {
         let layout = std::alloc::Layout::new::<[u8; 4096]>();
         std::alloc::handle_alloc_error(layout);
     }
     let error = within(pool.submit(allocate, ())).await;
     assert!(error.expect_err("it died").is_out_of_memory());
-    assert!(told.texts()[0].contains("memory allocation of"));
+    assert!(reported.texts()[0].contains("memory allocation of"));
 }
 
 async fn megabytes_come_whole_and_in_order(method: StartMethod) {
@@ -388,9 +390,9 @@ async fn megabytes_come_whole_and_in_order(method: StartMethod) {
             println!("{n:>99}"); // A hundred bytes.
         }
     }
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     within(pool.submit(count, 50_000)).await.expect("it ran");
-    let lines = told.take();
+    let lines = reported.take();
     assert_eq!(lines.len(), 50_000);
     for (n, line) in lines.iter().enumerate() {
         assert_eq!(line.text().trim_start(), n.to_string());
@@ -406,8 +408,8 @@ async fn a_slow_reader_makes_the_worker_wait_and_loses_nothing(method: StartMeth
     let (reached, first) = mpsc::channel();
     let (go, may_go) = mpsc::channel::<()>();
     let gate = Mutex::new((reached, may_go));
-    let told = Told::default();
-    let keep = told.clone();
+    let reported = Reported::default();
+    let keep = reported.clone();
     let output = Output::lines(move |line| {
         if line.text().trim_start() == "0" {
             let gate = gate.lock().expect("no panic");
@@ -418,44 +420,44 @@ async fn a_slow_reader_makes_the_worker_wait_and_loses_nothing(method: StartMeth
     });
     let pool = builder(method).max_workers(1).stderr(output).build();
     let pool = Arc::new(pool.expect("a pool"));
-    // A thread of its own, as the one that drives the pool may have no other.
+    // A separate thread, because the one that drives the pool may have no other.
     let looker = std::thread::spawn({
-        let (pool, told) = (pool.clone(), told.clone());
+        let (pool, reported) = (pool.clone(), reported.clone());
         move || {
             first.recv().expect("a line");
-            let seen = (pool.stats().running, told.len());
+            let seen = (pool.stats().running, reported.len());
             drop(go);
             seen
         }
     });
-    // Much more than a pipe holds.
+    // Much more than fits in a pipe.
     within(pool.submit(count, 5000)).await.expect("it ran on");
     let (running, before) = looker.join().expect("no panic");
     assert_eq!((running, before), (1, 0), "its pipe is full");
-    let lines = told.texts();
+    let lines = reported.texts();
     let numbers = lines.iter().map(|line| line.trim_start().parse::<usize>());
     assert!(numbers.eq((0..5000).map(Ok)));
 }
 
-async fn what_is_no_text_is_told_all_the_same_and_a_long_line_in_pieces(method: StartMethod) {
+async fn bytes_that_are_no_text_are_reported_and_a_long_line_in_pieces(method: StartMethod) {
     fn write(bytes: Vec<u8>) {
         std::io::stdout().write_all(&bytes).expect("a pipe");
     }
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     let odd = b"caf\xe9 \x00 \x1e\r\nnext\n".to_vec();
     within(pool.submit(write, odd)).await.expect("it ran");
-    assert_eq!(told.texts(), ["caf\u{fffd} \0 \u{1e}", "next"]);
+    assert_eq!(reported.texts(), ["caf\u{fffd} \0 \u{1e}", "next"]);
     let long = "ä€".repeat(100_000);
     let task = pool.submit(write, long.clone().into_bytes());
     within(task).await.expect("it ran");
-    let pieces = told.texts();
+    let pieces = reported.texts();
     assert_eq!(pieces.concat(), long);
     assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.len() <= 64 * 1024));
 }
 
 async fn a_panic_of_the_callback_costs_only_its_line(method: StartMethod) {
-    let told = Told::default();
-    let keep = told.clone();
+    let reported = Reported::default();
+    let keep = reported.clone();
     let output = Output::lines(move |line| {
         assert!(line.text() != "deadly", "as it should");
         keep.0.lock().expect("no panic").push(line);
@@ -467,14 +469,14 @@ async fn a_panic_of_the_callback_costs_only_its_line(method: StartMethod) {
         .expect("a pool");
     let text = "before\ndeadly\nafter\n".to_owned();
     within(pool.submit(print, text)).await.expect("it ran");
-    assert_eq!(told.texts(), ["before", "after"]);
+    assert_eq!(reported.texts(), ["before", "after"]);
     within(pool.submit(print, "on".to_owned()))
         .await
         .expect("it ran");
-    assert_eq!(told.texts(), ["on"]);
+    assert_eq!(reported.texts(), ["on"]);
 }
 
-async fn what_is_written_outside_of_tasks_is_told_of_none(method: StartMethod) {
+async fn output_written_outside_of_tasks_belongs_to_no_task(method: StartMethod) {
     fn prepare() {
         println!("preparing");
         eprint!("not quite");
@@ -486,8 +488,8 @@ async fn what_is_written_outside_of_tasks_is_told_of_none(method: StartMethod) {
             println!("of a helper");
         });
     }
-    let told = Told::default();
-    let output = told.output();
+    let reported = Reported::default();
+    let output = reported.output();
     let pool = builder(method)
         .max_workers(1)
         .stderr(output)
@@ -498,11 +500,11 @@ async fn what_is_written_outside_of_tasks_is_told_of_none(method: StartMethod) {
     let id = handle.id();
     within(handle).await.expect("it ran");
     gate.guest().await.let_in().await;
-    eventually(|| told.len() == 4).await;
+    eventually(|| reported.len() == 4).await;
     within(pool.submit(print, "next".to_owned()))
         .await
         .expect("it ran");
-    let lines = told.take();
+    let lines = reported.take();
     let (first, rest) = lines.split_at(2);
     let mut first: Vec<_> = first.iter().map(OutputLine::text).collect();
     first.sort_unstable();
@@ -521,35 +523,35 @@ async fn what_is_written_outside_of_tasks_is_told_of_none(method: StartMethod) {
     assert!(rest[2].1.is_some_and(|next| next != id));
 }
 
-async fn what_helpers_write_is_told_of_the_task_that_runs(method: StartMethod) {
+async fn output_of_helper_threads_belongs_to_the_running_task(method: StartMethod) {
     fn let_others_speak() {
         let echo = Command::new("echo").arg("a process").status();
         assert!(echo.expect("it starts").success());
         let thread = std::thread::spawn(|| println!("a thread"));
         thread.join().expect("no panic");
     }
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     let handle = pool.submit(let_others_speak, ());
     let id = handle.id();
     within(handle).await.expect("it ran");
-    let lines = told.take();
+    let lines = reported.take();
     assert!(lines.iter().all(|line| line.task_id() == Some(id)));
     let texts: Vec<_> = lines.iter().map(OutputLine::text).collect();
     assert_eq!(texts, ["a process", "a thread"]);
 }
 
 #[expect(unsafe_code, reason = "prints as C code does")]
-async fn what_c_code_prints_is_told_with_its_task(method: StartMethod) {
+async fn output_of_c_code_belongs_to_its_task(method: StartMethod) {
     fn print_as_c() {
-        // SAFETY: it is a string that ends.
+        // SAFETY: the string ends with a NUL.
         unsafe { libc::puts(c"from C".as_ptr()) };
     }
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     for _ in 0..3 {
         let handle = pool.submit(print_as_c, ());
         let id = handle.id();
         within(handle).await.expect("it ran");
-        let lines = told.take();
+        let lines = reported.take();
         assert_eq!((lines.len(), lines[0].text()), (1, "from C"));
         assert_eq!(lines[0].task_id(), Some(id));
     }
@@ -566,17 +568,17 @@ async fn a_task_may_put_another_file_in_place_of_its_stdout_and_no_mark_gets_the
     }
     let directory = Folder::new();
     let file = directory.path().join("out");
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     within(pool.submit(redirect, file.clone()))
         .await
         .expect("it ran");
-    assert_eq!(told.texts(), ["before"]);
+    assert_eq!(reported.texts(), ["before"]);
     within(pool.submit(print, "more".to_owned()))
         .await
         .expect("it ran");
     let complain = || eprintln!("on stderr");
     within(pool.submit(complain, ())).await.expect("it ran");
-    let lines = told.take();
+    let lines = reported.take();
     assert_eq!((lines.len(), lines[0].text()), (1, "on stderr"));
     let text = fs::read_to_string(file).expect("a file");
     assert_eq!(text, "into the file\nmore");
@@ -588,19 +590,24 @@ async fn a_task_that_writes_without_end_runs_out_of_its_time(method: StartMethod
             println!("bla");
         }
     }
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     let short = TaskOptions::new().timeout(Duration::from_millis(100));
     let handle = pool.submit_with(&short, babble, ());
     let id = handle.id();
     assert!(within(handle).await.expect_err("killed").is_timeout());
-    assert!(told.take().iter().all(|line| line.task_id() == Some(id)));
+    assert!(
+        reported
+            .take()
+            .iter()
+            .all(|line| line.task_id() == Some(id))
+    );
     within(pool.submit(print, "next".to_owned()))
         .await
         .expect("it ran");
-    assert_eq!(told.texts(), ["next"]);
+    assert_eq!(reported.texts(), ["next"]);
 }
 
-async fn a_grandchild_that_keeps_a_told_stream_open_hangs_nothing(method: StartMethod) {
+async fn a_grandchild_that_keeps_a_reported_stream_open_hangs_nothing(method: StartMethod) {
     fn leave_behind(gate: Key) {
         let mut sleep = Command::new("sleep");
         let sleep = sleep.arg("1000").process_group(0).spawn();
@@ -610,7 +617,7 @@ async fn a_grandchild_that_keeps_a_told_stream_open_hangs_nothing(method: StartM
         gate.wait_as(sleep.expect("it starts").id());
         die();
     }
-    let (pool, told) = told(method, 1);
+    let (pool, reported) = reported(method, 1);
     let gate = Gate::new();
     let handle = pool.submit(leave_behind, gate.key());
     let guest = gate.guest().await;
@@ -618,11 +625,11 @@ async fn a_grandchild_that_keeps_a_told_stream_open_hangs_nothing(method: StartM
     guest.let_in().await;
     let error = within(handle).await.expect_err("it died");
     assert!(error.is_worker_lost(), "{error}");
-    assert_eq!(told.texts(), ["half a line", "and"]);
+    assert_eq!(reported.texts(), ["half a line", "and"]);
     within(pool.submit(print, "next".to_owned()))
         .await
         .expect("it ran");
-    assert_eq!(told.texts(), ["next"]);
+    assert_eq!(reported.texts(), ["next"]);
     within(pool.shutdown()).await;
     kill_process(sleep.expect("a pid"), Signal::KILL).expect("no other process ended it");
 }
@@ -632,18 +639,18 @@ async fn a_failing_start_tells_its_last_lines_too(method: StartMethod) {
         eprint!("no licence found");
         die();
     }
-    let (pool, told) = {
-        let told = Told::default();
+    let (pool, reported) = {
+        let reported = Reported::default();
         let builder = builder(method)
             .max_workers(1)
-            .stderr(told.output())
+            .stderr(reported.output())
             .initializer(die_at_start, ());
-        (builder.build().expect("a pool"), told)
+        (builder.build().expect("a pool"), reported)
     };
     let error = within(pool.submit(die, ())).await.expect_err("no worker");
     assert!(error.is_init_failed(), "{error}");
     assert!(error.to_string().contains("no licence found"), "{error}");
-    let texts = told.texts();
+    let texts = reported.texts();
     assert!(texts.iter().all(|text| text == "no licence found"));
     assert!(!texts.is_empty());
 }

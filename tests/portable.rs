@@ -1,5 +1,5 @@
-//! A program that uses the crate without any `#[cfg]`, for whatever platform it is built. On Linux its tasks run in
-//! processes, elsewhere on threads.
+//! A program that uses the crate without any `#[cfg]`, for any platform. On Linux its tasks run in processes, elsewhere
+//! on threads.
 
 #![cfg(feature = "multiprocessing")]
 
@@ -42,7 +42,7 @@ fn has_processes() -> bool {
 
 #[tokio::test]
 async fn a_program_without_any_cfg_compiles_and_runs_on_every_platform() {
-    concurrent_futures::init(); // It returns, also when it is called once more.
+    concurrent_futures::init(); // It returns, also at a second call.
     let executor = executor().expect("an executor");
     assert_eq!(executor.submit(double, 21).await.expect("a result"), 42);
     let doubled: Vec<u64> = executor
@@ -77,7 +77,7 @@ fn processes_work_or_say_what_to_use_instead() {
     assert!(active_children().is_empty());
 }
 
-/// An object exists where processes exist, and elsewhere the error says what to use instead.
+/// An object can be created where processes are supported; elsewhere the error says what to use instead.
 #[track_caller]
 fn check<T, E: Error>(made: Result<T, E>, is_unsupported: impl FnOnce(&E) -> bool) {
     match made {

@@ -21,7 +21,7 @@ use concurrent_futures::{
 use futures::StreamExt as _;
 
 use self::common::folder::Folder;
-use self::common::{Gate, Key, within};
+use self::common::{Gate, Key, eventually, within};
 use self::kinds::{Kind, held_by_every_executor};
 use self::methods::{held_by_every_start_method, processes};
 
@@ -37,17 +37,17 @@ held_by_every_executor! {
     the_last_report_before_the_end_is_never_lost,
     a_report_that_was_made_by_another_thread_of_the_task_counts_too,
     progress_ends_with_its_task_however_that_ends,
-    what_is_reported_after_the_end_is_dropped,
-    a_million_reports_hold_up_nobody,
-    what_items_of_a_map_report_goes_nowhere_and_does_no_harm,
+    progress_after_the_end_is_dropped,
+    a_million_reports_block_no_task,
+    progress_of_items_of_a_map_is_dropped,
 }
 
 held_by_every_start_method! { 1;
-    the_last_report_of_a_dying_worker_is_told,
-    a_million_reports_that_nobody_reads_cost_one_frame,
+    the_last_progress_of_a_dying_worker_arrives,
+    a_million_unread_reports_cost_one_frame,
 }
 
-/// Runs a test on an executor, and shuts that down after it.
+/// Runs a test on an executor, and shuts the executor down after it.
 async fn on(executor: Arc<dyn Executor>, test: impl AsyncFn(Arc<dyn Executor>)) {
     test(executor.clone()).await;
     within(executor.shutdown()).await;
@@ -87,15 +87,88 @@ fn report_at(gate: Key, before: u64, after: u64) -> u64 {
     before
 }
 
+fn report_21(task: u64) {
+    for done in 0..=20 {
+        report(done, task);
+    }
+}
+
+fn report_by_threads() {
+    let me = worker::current().expect("inside a task");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..100).for_each(|done| me.report_progress(done, 0)));
+        }
+    });
+    me.report_progress(100, 0);
+}
+
+fn fail() {
+    report(1, 3);
+    panic!("as it should");
+}
+
+fn leave_a_helper(start: Key, end: Key) {
+    let me = worker::current().expect("inside a task");
+    me.report_progress(1, 1);
+    std::thread::spawn(move || {
+        start.wait();
+        for done in 0..1000 {
+            me.report_progress(99, done);
+        }
+        end.wait();
+    });
+}
+
+fn report_up_to(n: u64) -> u64 {
+    for done in 0..n {
+        report(done, n);
+    }
+    n
+}
+
+fn time_left() -> Option<Duration> {
+    let deadline = worker::current().expect("inside a task").deadline()?;
+    deadline.checked_duration_since(Instant::now())
+}
+
+fn until_cancelled(gate: Key, file: PathBuf) {
+    let me = worker::current().expect("inside a task");
+    assert!(!me.is_cancelled());
+    gate.wait();
+    while !me.is_cancelled() {
+        std::thread::yield_now();
+    }
+    std::fs::write(file, "").expect("the test's directory is there");
+}
+
+/// The functions that a cluster knows.
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+fn named_tasks() -> concurrent_futures::cluster::Functions {
+    concurrent_futures::functions![
+        wait_at,
+        report_at,
+        report_21,
+        report_by_threads,
+        fail,
+        leave_a_helper,
+        report_up_to,
+        time_left,
+        until_cancelled,
+        flood,
+        u64::pow
+    ]
+}
+
 async fn progress_reaches_the_handle_while_the_task_runs(kind: Kind) {
     on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let gate = Gate::new();
         let handle = executor.submit(report_at, (gate.key(), 1, 9));
         let mut progress = handle.progress();
         assert_eq!(next(&mut progress).await, Some((1, 10)));
-        assert!(handle.is_running());
+        eventually(|| handle.is_running()).await;
         gate.guest().await.let_in().await;
-        // The stream lives beside the handle.
+        // The stream exists independently of the handle.
         let (outcome, reports) = tokio::join!(within(handle), rest(progress));
         assert_eq!(outcome.expect("it ran"), 1);
         assert_eq!(reports.last(), Some(&(10, 10)));
@@ -123,13 +196,10 @@ async fn a_late_subscriber_gets_the_latest_report_also_when_the_task_has_ended(k
 }
 
 async fn the_last_report_before_the_end_is_never_lost(kind: Kind) {
-    fn work(task: u64) {
-        for done in 0..=20 {
-            report(done, task);
-        }
-    }
     on(kind.pool(2), async |executor: Arc<dyn Executor>| {
-        let handles: Vec<_> = (0..400).map(|task| executor.submit(work, task)).collect();
+        let handles: Vec<_> = (0..400)
+            .map(|task| executor.submit(report_21, task))
+            .collect();
         for (task, handle) in (0..).zip(handles) {
             let reports = rest(handle.progress()).await;
             assert_eq!(reports.last(), Some(&(20, task)));
@@ -142,17 +212,8 @@ async fn the_last_report_before_the_end_is_never_lost(kind: Kind) {
 }
 
 async fn a_report_that_was_made_by_another_thread_of_the_task_counts_too(kind: Kind) {
-    fn work() {
-        let me = worker::current().expect("inside a task");
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| (0..100).for_each(|done| me.report_progress(done, 0)));
-            }
-        });
-        me.report_progress(100, 0);
-    }
     on(kind.pool(2), async |executor: Arc<dyn Executor>| {
-        let handles = [(); 50].map(|()| executor.submit(work, ()));
+        let handles = [(); 50].map(|()| executor.submit(report_by_threads, ()));
         for handle in handles {
             let reports = rest(handle.progress()).await;
             assert_eq!(reports.last(), Some(&(100, 0)), "{reports:?}");
@@ -162,10 +223,6 @@ async fn a_report_that_was_made_by_another_thread_of_the_task_counts_too(kind: K
 }
 
 async fn progress_ends_with_its_task_however_that_ends(kind: Kind) {
-    fn fail() {
-        report(1, 3);
-        panic!("as it should");
-    }
     on(kind.bounded(1, 1), async |executor: Arc<dyn Executor>| {
         let panicking = executor.submit(fail, ());
         assert_eq!(rest(panicking.progress()).await, [(1, 3)]);
@@ -178,6 +235,7 @@ async fn progress_ends_with_its_task_however_that_ends(kind: Kind) {
         let gate = Gate::new();
         let running = executor.submit(wait_at, gate.key());
         let guest = gate.guest().await;
+        eventually(|| running.is_running()).await; // News of a cluster come later.
         let waiting = executor.submit(wait_at, gate.key());
         let refused = executor.submit(wait_at, gate.key());
         assert_eq!(rest(refused.progress()).await, []);
@@ -199,7 +257,7 @@ async fn progress_ends_with_its_task_however_that_ends(kind: Kind) {
     .await;
 }
 
-async fn the_last_report_of_a_dying_worker_is_told(method: StartMethod) {
+async fn the_last_progress_of_a_dying_worker_arrives(method: StartMethod) {
     fn die(done: u64) {
         for done in 0..=done {
             report(done, 100);
@@ -215,18 +273,7 @@ async fn the_last_report_of_a_dying_worker_is_told(method: StartMethod) {
     }
 }
 
-async fn what_is_reported_after_the_end_is_dropped(kind: Kind) {
-    fn leave_a_helper(start: Key, end: Key) {
-        let me = worker::current().expect("inside a task");
-        me.report_progress(1, 1);
-        std::thread::spawn(move || {
-            start.wait();
-            for done in 0..1000 {
-                me.report_progress(99, done);
-            }
-            end.wait();
-        });
-    }
+async fn progress_after_the_end_is_dropped(kind: Kind) {
     on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let (start, end) = (Gate::new(), Gate::new());
         let handle = executor.submit(leave_a_helper, (start.key(), end.key()));
@@ -258,7 +305,7 @@ fn flood(done: Option<PathBuf>, gate: Key) {
     gate.wait();
 }
 
-/// Blocks this thread until the file exists, so that no task drives the pool meanwhile.
+/// Blocks this thread until the file exists, so that the pool is not driven meanwhile.
 fn until_there(file: &Path) {
     let patience = Instant::now() + Duration::from_secs(30);
     while !file.exists() {
@@ -267,9 +314,9 @@ fn until_there(file: &Path) {
     }
 }
 
-/// This thread alone runs the pool. While it reads nothing, a worker that sent a frame for each
-/// report would soon stand at a full socket.
-async fn a_million_reports_that_nobody_reads_cost_one_frame(method: StartMethod) {
+/// Only this thread drives the pool. While it reads nothing, a worker that sent a frame for each report would soon
+/// block on a full socket.
+async fn a_million_unread_reports_cost_one_frame(method: StartMethod) {
     let directory = Folder::new();
     let file = directory.path().join("done");
     let pool = processes(method, 1);
@@ -284,7 +331,7 @@ async fn a_million_reports_that_nobody_reads_cost_one_frame(method: StartMethod)
     within(handle).await.expect("it ran");
 }
 
-async fn a_million_reports_hold_up_nobody(kind: Kind) {
+async fn a_million_reports_block_no_task(kind: Kind) {
     on(kind.pool(2), async |executor: Arc<dyn Executor>| {
         let gate = Gate::new();
         let handle = executor.submit(flood, (None, gate.key()));
@@ -300,16 +347,10 @@ async fn a_million_reports_hold_up_nobody(kind: Kind) {
     .await;
 }
 
-async fn what_items_of_a_map_report_goes_nowhere_and_does_no_harm(kind: Kind) {
-    fn work(n: u64) -> u64 {
-        for done in 0..n {
-            report(done, n);
-        }
-        n
-    }
+async fn progress_of_items_of_a_map_is_dropped(kind: Kind) {
     on(kind.pool(2), async |executor: Arc<dyn Executor>| {
         for chunk in [1, 7] {
-            let map = executor.map(work, 0..100).chunk_size(chunk);
+            let map = executor.map(report_up_to, 0..100).chunk_size(chunk);
             let results: Vec<u64> = within(map.map(Result::unwrap).collect()).await;
             assert!(results.into_iter().eq(0..100));
         }
@@ -318,10 +359,6 @@ async fn what_items_of_a_map_report_goes_nowhere_and_does_no_harm(kind: Kind) {
 }
 
 async fn a_task_sees_by_its_context_until_when_it_may_run(kind: Kind) {
-    fn time_left() -> Option<Duration> {
-        let deadline = worker::current().expect("inside a task").deadline()?;
-        deadline.checked_duration_since(Instant::now())
-    }
     on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let hour = Duration::from_secs(3600);
         let limited = TaskOptions::new().timeout(hour);
@@ -334,23 +371,18 @@ async fn a_task_sees_by_its_context_until_when_it_may_run(kind: Kind) {
     .await;
 }
 
-/// This thread alone runs the pools: a process, which is killed for being cancelled, is so only once
-/// this test waits for something.
+/// Only this thread drives the pools: a process is killed for a cancel only once this test waits for something.
 async fn a_task_sees_by_its_context_that_it_was_cancelled(kind: Kind) {
-    fn until_cancelled(gate: Key, file: PathBuf) {
-        let me = worker::current().expect("inside a task");
-        assert!(!me.is_cancelled());
-        gate.wait();
-        while !me.is_cancelled() {
-            std::thread::yield_now();
-        }
-        std::fs::write(file, "").expect("the test's directory is there");
-    }
     on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let directory = Folder::new();
         let file = directory.path().join("seen");
         let gate = Gate::new();
-        let handle = executor.submit(until_cancelled, (gate.key(), file.clone()));
+        let options = match kind.asks_a_server() {
+            true => TaskOptions::new().grace_period(Duration::from_secs(60)),
+            false => TaskOptions::new(),
+        };
+        let args = (gate.key(), file.clone());
+        let handle = executor.submit_with(&options, until_cancelled, args);
         gate.guest().await.let_in().await;
         assert!(!file.exists());
         handle.abort();

@@ -197,6 +197,7 @@ fn the_readme_lists_every_example_and_no_other() {
     let readme = readme();
     let part = section(&readme, "## Try it");
     let mut examples = files("examples", "rs");
+    examples.extend(folders_with_a_program("examples"));
     for row in part.lines().filter_map(|line| line.strip_prefix("| `")) {
         let names = row.split(" | ").next().expect("a split has a first part");
         for name in names.split([',', '`', ' ']).filter(|name| !name.is_empty()) {
@@ -268,7 +269,7 @@ fn words_are_found_whole_and_whatever_their_case() {
     assert!(!says("the suchlike", "such") && !says("hadoop", "had"));
 }
 
-/// Whether `line` has these words, each as a whole.
+/// Whether `line` contains these words, each as a whole.
 fn says(line: &str, words: &str) -> bool {
     let line: String = line
         .to_lowercase()
@@ -284,7 +285,7 @@ fn says(line: &str, words: &str) -> bool {
     format!(" {line} ").contains(&format!(" {words} "))
 }
 
-/// The part of a document from a heading to the next of its level.
+/// The part of a document from a heading to the next one of its level.
 fn section<'a>(document: &'a str, heading: &str) -> &'a str {
     let (_, rest) = document
         .split_once(&format!("\n{heading}\n"))
@@ -311,7 +312,7 @@ fn pages() -> BTreeSet<String> {
     files("src/guide", "md")
 }
 
-/// The names of the files of a kind in a folder, without what ends them.
+/// The names of the files of a kind in a folder, without the extension.
 fn files(folder: &str, extension: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(root().join(folder)).expect("the folder exists");
     let paths = entries.map(|entry| entry.expect("an entry can be read").path());
@@ -328,7 +329,17 @@ fn files(folder: &str, extension: &str) -> BTreeSet<String> {
     names
 }
 
-/// The text of each source file in a folder and the folders in it.
+/// The names of the folders in a folder that contain a program.
+fn folders_with_a_program(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).expect("the folder exists");
+    let entries = entries.map(|entry| entry.expect("an entry can be read"));
+    let programs = entries.filter(|entry| entry.path().join("main.rs").exists());
+    programs
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Adds the text of each source file in a folder and its subfolders.
 fn add_sources(folder: &Path, sources: &mut Vec<String>) {
     for entry in fs::read_dir(folder).expect("the folder exists") {
         let path = entry.expect("an entry can be read").path();

@@ -1,4 +1,4 @@
-//! Output that is relayed to the stdout and stderr of the program: when it gets there, and what it may hold up.
+//! Output that is relayed to the stdout and stderr of the program: when it arrives there, and what it may delay.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -26,23 +26,23 @@ concurrent_futures::init_before_main!();
 
 held_by_every_start_method! {
     1;
-    what_a_task_wrote_is_out_before_its_outcome_is_told,
+    output_of_a_task_is_written_before_its_outcome_arrives,
     a_line_without_an_end_is_out_before_the_outcome_too,
-    what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes,
+    output_of_the_items_of_a_chunk_is_written_before_their_outcomes,
     a_line_without_an_end_is_out_while_its_task_runs,
     the_last_words_are_those_of_the_lost_task,
     the_last_words_of_a_task_behind_others_are_its_own,
-    what_an_ended_worker_wrote_is_out_before_the_error_is_told,
-    what_a_worker_wrote_is_out_although_its_runtime_ended,
-    a_stderr_that_nobody_reads_holds_up_no_other_task,
+    output_of_an_ended_worker_is_written_before_the_error_arrives,
+    output_of_a_worker_is_written_although_its_runtime_ended,
+    an_unread_stderr_blocks_no_other_task,
     a_slow_reader_gets_everything_in_order,
     a_thread_that_keeps_the_lock_of_stdout_holds_up_no_outcome,
     no_line_is_torn_by_the_line_of_another_worker,
-    a_stderr_that_nobody_reads_costs_one_thread_and_says_what_was_dropped,
+    an_unread_stderr_costs_one_thread_and_says_how_much_was_dropped,
     a_worker_that_makes_its_stderr_non_blocking_leaves_that_of_the_program_as_it_is,
 }
 
-/// The variable of a process that runs one of these tests once more, as the program whose output the test reads.
+/// The variable that marks a process which runs one of these tests again, as the program whose output the test reads.
 const PROGRAM: &str = "CONCURRENT_FUTURES_TEST_PROGRAM";
 
 /// Whether this process is that program.
@@ -50,7 +50,7 @@ fn is_program() -> bool {
     std::env::var_os(PROGRAM).is_some()
 }
 
-/// Runs the test once more, in a process whose streams this one holds.
+/// Runs the test again, in a process whose streams this one holds.
 fn program(method: StartMethod, promise: &str) -> Child {
     Command::new(std::env::current_exe().expect("it is there"))
         .args(["--exact", &test_of(method, promise), "--nocapture"])
@@ -76,7 +76,7 @@ fn lines_of(stderr: ChildStderr) -> Vec<String> {
     lines.map(|line| line.expect("text")).collect()
 }
 
-/// Ends the program as a `main` that returns at this point.
+/// Ends the program as if `main` returned at this point.
 fn exit() -> ! {
     std::process::exit(0)
 }
@@ -99,7 +99,7 @@ fn numbers(upto: u32) -> Vec<String> {
     (0..upto).map(|n| n.to_string()).collect()
 }
 
-async fn what_a_task_wrote_is_out_before_its_outcome_is_told(method: StartMethod) {
+async fn output_of_a_task_is_written_before_its_outcome_arrives(method: StartMethod) {
     const LINES: u32 = 2000;
     if is_program() {
         let pool = processes(method, 1);
@@ -109,7 +109,7 @@ async fn what_a_task_wrote_is_out_before_its_outcome_is_told(method: StartMethod
         }
         exit();
     }
-    let promise = "what_a_task_wrote_is_out_before_its_outcome_is_told";
+    let promise = "output_of_a_task_is_written_before_its_outcome_arrives";
     for _ in 0..5 {
         let lines = all_of(program(method, promise)).await;
         let mut round = numbers(LINES);
@@ -127,7 +127,7 @@ fn print_both() {
 async fn a_line_without_an_end_is_out_before_the_outcome_too(method: StartMethod) {
     fn print_in_parts() {
         print!("from Rust, ");
-        // SAFETY: it is a string that ends.
+        // SAFETY: the string ends with a NUL.
         unsafe { libc::puts(c"from C".as_ptr()) };
         eprint!("from stderr, ");
     }
@@ -148,9 +148,9 @@ async fn a_line_without_an_end_is_out_before_the_outcome_too(method: StartMethod
     assert!(words.ends_with("from the caller"), "{words}");
 }
 
-async fn what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes(method: StartMethod) {
+async fn output_of_the_items_of_a_chunk_is_written_before_their_outcomes(method: StartMethod) {
     fn tell(n: u32) -> u32 {
-        complain(format!("item {n}\n")); // In one piece, which the caller's line does not split.
+        complain(format!("item {n}\n")); // In one piece, so that the caller's line does not split it.
         n
     }
     if is_program() {
@@ -161,7 +161,7 @@ async fn what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes(method: St
         }
         exit();
     }
-    let promise = "what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes";
+    let promise = "output_of_the_items_of_a_chunk_is_written_before_their_outcomes";
     let lines = all_of(program(method, promise)).await;
     for n in 0..500 {
         let position = |line: String| lines.iter().position(|other| *other == line);
@@ -206,7 +206,7 @@ async fn a_line_without_an_end_is_out_while_its_task_runs(method: StartMethod) {
     assert!(child.wait().expect("it is there").success());
 }
 
-/// Pools with one worker whose last words are kept, together with its stdout or not.
+/// Pools with one worker whose last output is kept, together with its stdout or not.
 fn pools(method: StartMethod) -> [ProcessPoolExecutor; 4] {
     let outputs = [Output::relay as fn() -> _, || Output::lines(|_| ())];
     let mut pools = Vec::new();
@@ -276,7 +276,7 @@ async fn the_last_words_of_a_task_behind_others_are_its_own(method: StartMethod)
     }
 }
 
-async fn what_an_ended_worker_wrote_is_out_before_the_error_is_told(method: StartMethod) {
+async fn output_of_an_ended_worker_is_written_before_the_error_arrives(method: StartMethod) {
     fn count_and_die(upto: u32) {
         count(upto);
         die();
@@ -289,19 +289,19 @@ async fn what_an_ended_worker_wrote_is_out_before_the_error_is_told(method: Star
         eprintln!("the caller");
         exit();
     }
-    let promise = "what_an_ended_worker_wrote_is_out_before_the_error_is_told";
+    let promise = "output_of_an_ended_worker_is_written_before_the_error_arrives";
     let lines = all_of(program(method, promise)).await;
     let mut expected = numbers(LINES);
     expected.push("the caller".to_owned());
     assert_eq!(lines, expected);
 }
 
-async fn what_a_worker_wrote_is_out_although_its_runtime_ended(method: StartMethod) {
+async fn output_of_a_worker_is_written_although_its_runtime_ended(method: StartMethod) {
     fn count_and_wait(gate: Key) {
         count(1000);
         gate.wait();
     }
-    let promise = "what_a_worker_wrote_is_out_although_its_runtime_ended";
+    let promise = "output_of_a_worker_is_written_although_its_runtime_ended";
     if is_program() {
         let gate = Gate::new();
         let key = gate.key();
@@ -311,14 +311,14 @@ async fn what_a_worker_wrote_is_out_although_its_runtime_ended(method: StartMeth
                 let pool = processes(StartMethod::Spawn, 1);
                 let task = pool.submit(count_and_wait, key);
                 tokio::task::yield_now().await;
-                // Until all is written, but not until it is read.
+                // Waits until everything is written, but not until it is read.
                 give.send((gate.guest().await, task, pool))
                     .expect("it is kept");
             });
         });
         within(used).await;
         let (guest, task, _pool) = take.recv().expect("the task waits");
-        drop(guest); // Lets it in. Its runtime has ended.
+        drop(guest); // Lets the task continue. Its runtime has ended.
         within(task).await.expect("it returns");
         eprintln!("the caller");
         exit();
@@ -361,7 +361,7 @@ async fn a_thread_that_keeps_the_lock_of_stdout_holds_up_no_outcome(method: Star
         .expect("its outcome comes");
 }
 
-async fn a_stderr_that_nobody_reads_holds_up_no_other_task(method: StartMethod) {
+async fn an_unread_stderr_blocks_no_other_task(method: StartMethod) {
     fn babble() {
         for _ in 0..10_000 {
             eprintln!("{:>99}", "bla");
@@ -373,7 +373,7 @@ async fn a_stderr_that_nobody_reads_holds_up_no_other_task(method: StartMethod) 
     fn wait(gate: Key) {
         gate.wait();
     }
-    let promise = "a_stderr_that_nobody_reads_holds_up_no_other_task";
+    let promise = "an_unread_stderr_blocks_no_other_task";
     if is_program() {
         let pool = processes(method, 2);
         let gate = Gate::new();
@@ -389,7 +389,7 @@ async fn a_stderr_that_nobody_reads_holds_up_no_other_task(method: StartMethod) 
             longest = longest.max(begun.elapsed());
         }
         assert!(!babbler.is_finished(), "its pipe is full");
-        // A task that writes a little gets its outcome although its words have no place to go.
+        // A task that writes a little gets its outcome although its output cannot be written.
         for n in 0..20 {
             let task = pool.submit(complain, format!("{n}\n"));
             within(task).await.expect("it ran");
@@ -443,7 +443,7 @@ async fn a_slow_reader_gets_everything_in_order(method: StartMethod) {
 }
 
 async fn no_line_is_torn_by_the_line_of_another_worker(method: StartMethod) {
-    /// Each word is a write of its own, so the lines of two workers often arrive half-finished.
+    /// Each word is a separate write, so the lines of two workers often arrive half-finished.
     fn by_words(worker: u32) {
         for _ in 0..200 {
             for word in ["all", "these", "words", "are", "of"] {
@@ -468,10 +468,8 @@ async fn no_line_is_torn_by_the_line_of_another_worker(method: StartMethod) {
     assert!(lines.into_iter().eq((0..600).map(line)));
 }
 
-async fn a_stderr_that_nobody_reads_costs_one_thread_and_says_what_was_dropped(
-    method: StartMethod,
-) {
-    /// What it writes fits in its pipe.
+async fn an_unread_stderr_costs_one_thread_and_says_how_much_was_dropped(method: StartMethod) {
+    /// Writes a text that fits in its pipe, and dies.
     fn babble_and_die() {
         for _ in 0..320 {
             eprintln!("{:>99}", "bla");
@@ -491,7 +489,7 @@ async fn a_stderr_that_nobody_reads_costs_one_thread_and_says_what_was_dropped(
         });
         names.filter(|name| name.trim() == "relayed-output").count()
     }
-    let promise = "a_stderr_that_nobody_reads_costs_one_thread_and_says_what_was_dropped";
+    let promise = "an_unread_stderr_costs_one_thread_and_says_how_much_was_dropped";
     if is_program() {
         let pool = processes(method, 4);
         let used = in_thread(move || {
@@ -526,7 +524,7 @@ async fn a_stderr_that_nobody_reads_costs_one_thread_and_says_what_was_dropped(
     assert!(child.wait().expect("it is there").success());
 }
 
-/// Reads lines until one has these words. Returns it, and the open stream.
+/// Reads lines until one contains these words. Returns it, and the open stream.
 async fn first_line_with<R: Read + Send + 'static>(
     stream: R,
     words: &'static str,
@@ -546,7 +544,7 @@ async fn first_line_with<R: Read + Send + 'static>(
 async fn a_worker_that_makes_its_stderr_non_blocking_leaves_that_of_the_program_as_it_is(
     method: StartMethod,
 ) {
-    /// Whether a stream that can block has stopped to.
+    /// Whether a stream that can block no longer does.
     fn is_non_blocking() -> bool {
         fn is(stream: impl AsFd) -> bool {
             let flags = rustix::fs::fcntl_getfl(&stream).expect("it is open");
@@ -607,7 +605,7 @@ async fn a_worker_that_makes_its_stderr_non_blocking_leaves_that_of_the_program_
             .stdout(theirs.try_clone().expect("a descriptor"))
             .stderr(theirs);
         let mut running = child.spawn().expect("it starts");
-        drop(child); // It has the other ends.
+        drop(child); // It holds the other ends.
         let ended = in_thread(move || {
             let status = running.wait().expect("it is there");
             let mut text = String::new();

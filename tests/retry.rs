@@ -1,4 +1,4 @@
-//! Tasks that are attempted again, on every executor. Each attempt leaves a file, so the test counts them in any
+//! Tasks that are attempted again, on every executor. Each attempt leaves a file, so the test counts attempts in any
 //! process.
 
 #![cfg(feature = "process")]
@@ -24,7 +24,7 @@ use concurrent_futures::{
 use futures::{StreamExt as _, poll};
 
 use self::common::folder::Folder;
-use self::common::{Gate, Key, in_thread, within};
+use self::common::{Gate, Key, eventually, in_thread, within};
 use self::kinds::{Kind, held_by_every_executor};
 
 concurrent_futures::init_before_main!();
@@ -39,6 +39,7 @@ held_by_every_executor! { 2;
     a_retry_that_is_dropped_in_its_pause_begins_no_attempt,
     a_cancel_and_a_shutdown_are_never_followed_by_another_attempt,
     retries_are_waited_for_beside_handles,
+    a_task_knows_the_number_of_its_attempt,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -52,7 +53,7 @@ const HANG: u8 = 3;
 #[cfg(target_os = "linux")]
 const EXIT: u8 = 4;
 
-/// Notes the attempt, and returns its number, from 0.
+/// Records the attempt, and returns its number, from 0.
 fn note(folder: &std::path::Path) -> usize {
     let is_new = |number: &usize| {
         let file = folder.join(number.to_string());
@@ -95,6 +96,18 @@ fn wait_at(gate: Key, folder: PathBuf) {
 }
 
 fn nothing() {}
+
+fn attempt(least: u32) -> u32 {
+    let attempt = worker::current().expect("a task").attempt();
+    assert!(attempt >= least, "attempt {attempt}");
+    attempt
+}
+
+/// The functions that a cluster knows.
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+fn named_tasks() -> concurrent_futures::cluster::Functions {
+    concurrent_futures::functions![end_by, follow, wait_at, nothing, attempt]
+}
 
 async fn a_task_is_attempted_again_on_what_its_policy_names_and_no_more(kind: Kind) {
     let pool = kind.pool(2);
@@ -179,6 +192,7 @@ async fn a_retry_on_a_full_queue_waits_for_room(kind: Kind) {
     let gate = Gate::new();
     let busy = pool.submit(wait_at, (gate.key(), folder.path().to_owned()));
     let guest = gate.guest().await;
+    eventually(|| busy.is_running()).await; // News of a cluster come later.
     let queued = pool.submit(nothing, ());
     let refused = within(retry(Retry::new(9), || pool.submit(nothing, ()))).await;
     let refused = refused.expect_err("the policy does not cover it");
@@ -216,13 +230,15 @@ async fn an_error_says_how_many_attempts_there_were(kind: Kind) {
         let error = error.expect_err("it panics");
         assert_eq!(error.attempts(), count);
         let text = error.to_string();
-        assert!(text.contains("`hopeless` (attempt 4) panicked"), "{text}");
+        assert!(text.contains("`hopeless` (attempt 4) "), "{text}");
+        assert!(text.contains(" panicked"), "{text}");
     }
     let error = within(pool.submit_with(&named, end_by, (0, PANIC))).await;
     let error = error.expect_err("it panics");
     assert_eq!(error.attempts(), 1);
     let text = error.to_string();
-    assert!(text.contains("`hopeless` panicked"), "{text}");
+    assert!(text.contains("`hopeless` "), "{text}");
+    assert!(!text.contains("attempt 1)"), "{text}");
 }
 
 async fn an_error_after_an_attempt_that_ran_says_that_it_was_started(kind: Kind) {
@@ -301,7 +317,7 @@ async fn a_cancel_and_a_shutdown_are_never_followed_by_another_attempt(kind: Kin
     });
     retrying = retrying.when(|_| true);
     match within(&mut retrying).await {
-        // It may have ended before the abort.
+        // The attempt may have ended before the abort.
         Ok(()) => assert_eq!(retrying.attempts(), 6),
         Err(error) => assert!(error.is_cancelled(), "{error}"),
     }
@@ -310,6 +326,16 @@ async fn a_cancel_and_a_shutdown_are_never_followed_by_another_attempt(kind: Kin
     let error = within(&mut retrying).await.expect_err("it was refused");
     assert!(error.is_shutdown() && error.attempts() == 1, "{error}");
     assert_eq!(retrying.attempts(), 1);
+}
+
+async fn a_task_knows_the_number_of_its_attempt(kind: Kind) {
+    let pool = kind.pool(1);
+    assert_eq!(within(pool.submit(attempt, 0)).await.expect("it ran"), 1);
+    for least in 1..=3 {
+        let retrying = retry(Retry::new(5).on_panic(), || pool.submit(attempt, least));
+        assert_eq!(within(retrying).await.expect("it ran"), least);
+    }
+    assert_eq!(within(pool.submit(attempt, 0)).await.expect("it ran"), 1);
 }
 
 async fn retries_are_waited_for_beside_handles(kind: Kind) {
@@ -404,7 +430,7 @@ mod lost {
             let place = plans.iter().position(|other| other == plan).expect("there");
             assert_eq!(found, wanted[place], "{plan:?}");
         }
-        // The items of a chunk count by themselves.
+        // The items of a chunk count separately.
         let folders = plans.each_ref().map(|_| Folder::new());
         let paths = folders.each_ref().map(|folder| folder.path().to_owned());
         let items: Vec<_> = paths.into_iter().zip(plans).collect();
@@ -442,7 +468,7 @@ async fn a_thread_that_blocks_waits_for_attempts_and_pauses() {
     assert_eq!(attempts(&folder), 4);
 }
 
-/// With its limit of attempts at `u32::MAX`, and no pause, the caller's thread is not kept in one poll.
+/// With the number of attempts at `u32::MAX`, and no pause, one poll does not occupy the caller's thread.
 #[tokio::test(flavor = "current_thread")]
 async fn a_task_that_is_always_refused_keeps_no_thread_from_other_tasks() {
     let pool = ThreadPoolExecutor::builder()
@@ -466,7 +492,7 @@ async fn a_task_that_is_always_refused_keeps_no_thread_from_other_tasks() {
     outcome.and(busy).and(queued).expect("all ran");
 }
 
-/// Time is paused: the driver keeps the limit of its policy by the runtime's clock.
+/// Time is paused: the future keeps the limit of its policy by the runtime's clock.
 #[tokio::test(start_paused = true)]
 async fn no_attempt_begins_after_the_time_to_give_up() {
     let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");

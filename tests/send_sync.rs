@@ -1,5 +1,5 @@
-//! Which types can move between threads and be shared among them, checked by the compiler; and which stay
-//! small enough to hold by the thousand.
+//! Which types can be sent between threads and be shared among them, checked by the compiler; and which types are small
+//! enough to hold by the thousand.
 
 #![cfg(feature = "multiprocessing")]
 
@@ -21,7 +21,7 @@ use concurrent_futures::{
     worker,
 };
 
-/// May be sent, must not be shared.
+/// A type that may be sent, but not shared.
 type SendOnly = PhantomData<Cell<u8>>;
 
 const fn send<T: Send>() {}
@@ -97,7 +97,7 @@ const _: () = {
     both::<ArrayGuard<'static, u8>>();
 };
 
-/// A result needs to be sendable, never shareable, whatever holds it.
+/// A result must be `Send`, but never `Sync`, whatever holds it.
 const _: () = {
     both::<JoinHandle<SendOnly>>();
     send::<Map<SendOnly>>();

@@ -81,21 +81,37 @@ fn look_up(table: SharedArg<Table>, n: usize) -> (u64, u32, usize) {
     (table.0[n], std::process::id(), decoded)
 }
 
+fn shout(text: SharedArg<String>) -> String {
+    text.to_uppercase()
+}
+
+type Both = (SharedArg<String>, Option<SharedArg<Vec<f64>>>);
+
+fn inside(both: Vec<Both>) -> (usize, f64) {
+    let (text, numbers) = &both[0];
+    let sum = |numbers: &SharedArg<Vec<f64>>| numbers.iter().sum();
+    (text.len(), numbers.as_ref().map_or(0.0, sum))
+}
+
+/// The functions that a cluster knows.
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+fn named_tasks() -> concurrent_futures::cluster::Functions {
+    concurrent_futures::functions![shout, inside, look_up]
+}
+
 async fn a_shared_argument_goes_wherever_an_argument_does(kind: Kind) {
-    fn alone(text: SharedArg<String>) -> String {
-        text.to_uppercase()
-    }
-    type Both = (SharedArg<String>, Option<SharedArg<Vec<f64>>>);
-    fn inside(both: Vec<Both>) -> (usize, f64) {
-        let (text, numbers) = &both[0];
-        let sum = |numbers: &SharedArg<Vec<f64>>| numbers.iter().sum();
-        (text.len(), numbers.as_ref().map_or(0.0, sum))
-    }
     let pool = kind.pool(2);
     let text = SharedArg::new("text".to_owned());
+    if kind.asks_a_server() {
+        // Machines share no memory.
+        let error = within(pool.submit(shout, text)).await.expect_err("refused");
+        assert!(error.is_codec() && !error.was_started(), "{error}");
+        assert!(error.to_string().contains("`SharedArg`"), "{error}");
+        return;
+    }
     let numbers = SharedArg::new(vec![0.5; 1000]);
     assert_eq!(
-        within(pool.submit(alone, text.clone()))
+        within(pool.submit(shout, text.clone()))
             .await
             .expect("text"),
         "TEXT"
@@ -178,7 +194,7 @@ async fn a_worker_frees_a_shared_argument_after_the_last_handle(method: StartMet
         assert_eq!(open_files(pid), before + 2 * KEPT);
         let other = squares.clone();
         drop((squares, cubes));
-        eventually(|| open_files(pid) == before + KEPT).await; // The worker waits, and is asked for nothing.
+        eventually(|| open_files(pid) == before + KEPT).await; // The worker waits for a call.
         let found = within(pool.submit(look_up, (other.clone(), 3))).await;
         assert_eq!(found.expect("it is kept").2, 2 * round);
         drop(other);
@@ -347,7 +363,7 @@ async fn a_shared_argument_that_cannot_be_decoded_fails_its_tasks_and_no_other(
     }
 }
 
-/// Counts how often it is tried.
+/// Counts how often encoding it is tried.
 struct Unwritable;
 
 static TRIED: AtomicUsize = AtomicUsize::new(0);

@@ -1,5 +1,5 @@
-//! A pool ends in every way without a hang, a panic or an unresolved handle. `conformance.rs` has what
-//! holds for every executor.
+//! A pool ends in every way without a hang, a panic or an unresolved handle. `conformance.rs` has the promises of every
+//! executor.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -28,10 +28,10 @@ concurrent_futures::init_before_main!();
 
 held_by_every_start_method! {
     1;
-    by_the_deadline_busy_workers_are_killed_and_counted,
+    busy_workers_are_killed_at_the_deadline_and_counted,
     a_shutdown_counts_each_task_once_however_it_ends,
     a_shutdown_counts_the_tasks_for_which_no_worker_starts,
-    a_shutdown_that_nobody_awaits_still_closes_the_pool,
+    a_shutdown_that_is_not_awaited_still_closes_the_pool,
     a_shutdown_while_workers_start_leaves_none,
     shutting_down_a_pool_that_never_worked_returns,
     a_process_pool_dropped_in_a_runtime_ends_its_workers,
@@ -56,14 +56,14 @@ fn runtime() -> Runtime {
         .expect("a runtime")
 }
 
-/// What a handle must not be without, once its pool has ended: a result or a reason.
+/// Checks that a handle of an ended pool has a result or an error that explains why there is none.
 fn is_answered<T: std::fmt::Debug>(outcome: Result<T, TaskError>) {
     if let Err(error) = outcome {
         assert!(error.is_shutdown() || error.is_cancelled(), "{error}");
     }
 }
 
-async fn by_the_deadline_busy_workers_are_killed_and_counted(method: StartMethod) {
+async fn busy_workers_are_killed_at_the_deadline_and_counted(method: StartMethod) {
     let pool = processes(method, 3);
     let gate = Gate::new();
     let handles = [(); 3].map(|()| pool.submit(wait_at, gate.key()));
@@ -75,7 +75,7 @@ async fn by_the_deadline_busy_workers_are_killed_and_counted(method: StartMethod
     assert!(futures::poll!(&mut shutdown).is_pending());
     first.let_in().await;
     let report = within(shutdown).await;
-    // The one that was let in has taken the queue with it.
+    // The worker that was released has taken calls from the queue.
     assert_eq!(
         (report.finished, report.cancelled, report.killed),
         (5, 0, 2)
@@ -187,7 +187,7 @@ async fn a_shutdown_counts_the_tasks_for_which_no_worker_starts(method: StartMet
     );
 }
 
-async fn a_shutdown_that_nobody_awaits_still_closes_the_pool(method: StartMethod) {
+async fn a_shutdown_that_is_not_awaited_still_closes_the_pool(method: StartMethod) {
     let pool = processes(method, 1);
     assert_eq!(within(pool.submit(double, 1)).await.expect("it ran"), 2);
     let given_up = tokio::time::timeout(Duration::ZERO, pool.shutdown()).await;
@@ -201,7 +201,7 @@ async fn a_shutdown_that_nobody_awaits_still_closes_the_pool(method: StartMethod
     assert_eq!(pool.stats().workers, 0);
 }
 
-/// Nor a thread that waits for what is left: there can be no next pool by `Fork` then.
+/// Neither may a thread remain that waits for the workers: the next pool by `Fork` would be impossible.
 async fn a_shutdown_while_workers_start_leaves_none(method: StartMethod) {
     for _ in 0..10 {
         let pool = processes(method, 2);
@@ -233,7 +233,7 @@ async fn a_process_pool_dropped_in_a_runtime_ends_its_workers(method: StartMetho
     let queued: Vec<_> = (0..5).map(|n| pool.submit(double, n)).collect();
     let pids: Vec<_> = pool.workers().iter().map(|worker| worker.pid()).collect();
     drop(pool);
-    drop(guest); // Lets it in, if it is still there.
+    drop(guest); // Lets it continue, if it still exists.
     is_answered(within(busy).await);
     for handle in queued {
         is_answered(within(handle).await);
@@ -261,7 +261,7 @@ fn a_pool_dropped_outside_of_a_runtime_leaves_no_handle_unresolved() {
 }
 
 fn dropped_outside_of_a_runtime(method: StartMethod) {
-    let processes = processes(method, 1); // Before there are threads, which a fork cannot do with.
+    let processes = processes(method, 1); // Before there are threads, which prevent a fork.
     let runtime = runtime();
     let (threads, handles) = runtime.block_on(async {
         let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
@@ -293,8 +293,8 @@ fn dropped_after_its_runtime(method: StartMethod) {
     answers(handles);
 }
 
-/// An idle thread waits for work, and ends when the pool is closed or dropped. Here it is neither, and no
-/// task is submitted.
+/// An idle thread waits for work, and ends when the pool is closed or dropped. Here neither happens, and no task is
+/// submitted.
 #[test]
 fn a_runtime_that_ends_while_a_pool_is_alive_ends_without_waiting_for_idle_pool_threads() {
     let (runtime, next) = (runtime(), self::runtime());
@@ -310,7 +310,7 @@ fn a_runtime_that_ends_while_a_pool_is_alive_ends_without_waiting_for_idle_pool_
         within(tokio::task::spawn_blocking(move || drop(runtime)))
             .await
             .expect("it ends");
-        // Its threads were lent: the pool takes those of another runtime.
+        // The pool had borrowed its threads, and now uses those of another runtime.
         assert_eq!(within(threads.submit(double, 4)).await.expect("it ran"), 8);
         within(threads.shutdown()).await;
     });
@@ -332,7 +332,7 @@ fn workers_outlive_their_runtime(method: StartMethod) {
     let own = runtime();
     let handles = own.block_on(async { [(); 5].map(|()| pool.submit(wait_at, gate.key())) });
     let guests = test.block_on(async { [gate.guest().await, gate.guest().await] });
-    drop(own); // The pool lives, and so do its tasks.
+    drop(own); // The pool and its tasks continue.
     test.block_on(async {
         assert_eq!(pool.stats().running, 2);
         pool.kill_workers();
@@ -374,7 +374,7 @@ fn a_callback_uses_the_pool(method: StartMethod) {
         let pool = pool.clone();
         move |_| seen.send(pool.stats().running).expect("the test waits")
     });
-    std::thread::spawn(move || drop(own)); // A thread of its own, as it could hang.
+    std::thread::spawn(move || drop(own)); // On a separate thread, because the drop could hang.
     test.block_on(guest.let_in());
     told.recv_timeout(Duration::from_secs(30))
         .expect("the callback got through");
@@ -424,9 +424,9 @@ fn works_without_a_runtime(method: StartMethod) {
 }
 
 #[test]
-fn what_is_submitted_from_outside_can_be_awaited_in_a_runtime() {
+fn a_task_submitted_outside_of_a_runtime_can_be_awaited_in_one() {
     for_every_start_method(
-        "what_is_submitted_from_outside_can_be_awaited_in_a_runtime",
+        "a_task_submitted_outside_of_a_runtime_can_be_awaited_in_one",
         submitted_from_outside,
     );
 }
@@ -447,7 +447,7 @@ fn submitted_from_outside(method: StartMethod) {
     });
 }
 
-/// Wherever in a chunk the worker is, no item is forgotten.
+/// At whatever item of a chunk the worker is, no item is forgotten.
 async fn a_shutdown_in_the_middle_of_a_chunk_leaves_no_item_unresolved(method: StartMethod) {
     use futures::StreamExt as _;
     for round in 0..40 {

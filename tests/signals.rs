@@ -1,5 +1,5 @@
-//! Signals and terminals: what a worker leaves to its parent, what a program that a task starts inherits, and
-//! what a task finds at a terminal.
+//! Signals and terminals: what a worker leaves to its parent, what a program that a task starts inherits, and how a
+//! task sees a terminal.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -39,7 +39,7 @@ fn wait_at(gate: Key) {
     gate.wait();
 }
 
-/// As services do it. The library behind this calls the handler that was there before.
+/// Handles SIGTERM as services do. The library behind this calls the handler that was installed before.
 fn finish_at_sigterm(gate: Key) -> u32 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -107,7 +107,7 @@ async fn a_program_that_a_task_starts_has_the_default_for_each_signal(method: St
 /// Blocks in a read of a pipe while strangers send signals to this process. Returns what it read.
 fn read_meanwhile() -> Result<u8, String> {
     let (mut ours, theirs) = std::io::pipe().map_err(|error| error.to_string())?;
-    // The shell signals this process when that sleeps in the read, and only then writes.
+    // The shell signals this process when it sleeps in the read, and only then writes.
     let pid = std::process::id();
     let script = format!(
         "while ! grep -q '^State:.S' /proc/{pid}/task/{pid}/status; do :; done
@@ -138,7 +138,7 @@ async fn a_worker_leaves_a_strangers_sigterm_to_its_parent(method: StartMethod) 
     let gate = Gate::new();
     let handle = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
-    // As a service manager does it: to every process of the control group, but this one handles it.
+    // As a service manager does: it signals every process of the control group. But this one handles the signal.
     let fork_server = parent_of(guest.pid()).filter(|parent| *parent != std::process::id());
     assert_eq!(fork_server.is_some(), method != StartMethod::Spawn);
     for pid in fork_server.into_iter().chain([guest.pid()]) {
@@ -176,7 +176,7 @@ fn with_other_signals<F: Future<Output = ()>>(
     if !is_alone(test) {
         return again::start(&std::env::current_exe().expect("this executable"), test);
     }
-    // By `Fork` first: the test waits for a process, which it cannot while it ignores SIGCHLD.
+    // `Fork` comes first: the test waits for a process, which it cannot do while it ignores SIGCHLD.
     alone_in_one_thread(test, || {
         prepare();
         run(1, body(StartMethod::Fork));
@@ -186,13 +186,13 @@ fn with_other_signals<F: Future<Output = ()>>(
     run(2, body(StartMethod::ForkServer));
 }
 
-/// As a program does that receives its signals by `sigwait` or a signalfd.
+/// As in a program that receives its signals by `sigwait` or a signalfd.
 #[expect(unsafe_code, reason = "blocked signals have no safe form")]
 fn block_signals() {
     let mut all = MaybeUninit::uninit();
     // SAFETY: it fills the set that it receives.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: the set was filled above; the null says that the old mask is not wanted.
+    // SAFETY: the set was filled above; the null means that the old mask is not needed.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) };
 }
 
@@ -266,7 +266,7 @@ fn a_program_that_blocks_its_signals_ends_its_processes_by_sigterm() {
     with_other_signals(test, block_signals, sigterm_ends_what_is_started);
 }
 
-/// As `nohup` and other launchers leave them, and some of their own.
+/// As `nohup` and other launchers leave them, and some more.
 #[expect(unsafe_code, reason = "signal actions have no safe form")]
 fn ignore_signals() {
     for signal in [
@@ -276,12 +276,12 @@ fn ignore_signals() {
         libc::SIGTERM,
         libc::SIGCHLD,
     ] {
-        // SAFETY: no handler can be missing.
+        // SAFETY: no handler is installed.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
 
-/// The signals that this thread ignores, and whether it learns how a program that it starts has ended.
+/// The signals that this thread ignores, and whether it gets the exit status of a program that it starts.
 fn ignored() -> (u64, Option<i32>) {
     let status = Command::new("sh").args(["-c", "exit 5"]).status();
     let reserved = 3 << 31; // C's library uses signals 32 and 33 itself.
@@ -311,7 +311,7 @@ fn a_signal_that_the_program_ignores_stays_ignored_except_for_sigchld_and_sigint
     with_other_signals(test, ignore_signals, ignored_signals_stay_ignored);
 }
 
-/// A launcher may start a program so: an ignored signal stays ignored through an exec.
+/// A launcher may start a program in this way: an ignored signal stays ignored through an exec.
 #[test]
 #[expect(unsafe_code, reason = "runs code before an exec")]
 fn a_program_that_is_started_with_sigchld_ignored_has_workers_that_know_how_programs_end() {
@@ -334,7 +334,7 @@ fn a_program_that_is_started_with_sigchld_ignored_has_workers_that_know_how_prog
     }
     let mut command = Command::new(std::env::current_exe().expect("this executable"));
     let ignore = || {
-        // SAFETY: no handler can be missing, and it may be called after a fork.
+        // SAFETY: no handler is installed, and the call is allowed after a fork.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
         Ok(())
     };
@@ -342,7 +342,7 @@ fn a_program_that_is_started_with_sigchld_ignored_has_workers_that_know_how_prog
     again::run(unsafe { command.pre_exec(ignore) }, test);
 }
 
-/// What a password prompt does. Returns whether it wrote and set the terminal, and the error of its read.
+/// Does what a password prompt does. Returns whether it wrote and set the terminal, and the error of its read.
 fn prompt(from_stdin: bool) -> (bool, bool, Option<i32>) {
     let terminal = || File::options().read(true).write(true).open("/dev/tty");
     let mut terminal = terminal().expect("a controlling terminal");
@@ -438,7 +438,7 @@ fn start_on_a_terminal(test: &str) {
         .expect("it starts");
     drop((command, theirs));
     let mut text = Vec::new();
-    // It ends with an error when no process has the other end any more.
+    // The read ends with an error when no process has the other end any more.
     let _ = File::from(ours).read_to_end(&mut text);
     let status = child.wait().expect("it is there");
     let text = String::from_utf8_lossy(&text);

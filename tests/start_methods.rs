@@ -57,7 +57,7 @@ fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
-/// A worker that was forked within a runtime believes to be in it, but for its other threads.
+/// A worker that was forked within a runtime still seems to be in it, except on its other threads.
 fn in_another_runtime<F: Future>(work: impl FnOnce() -> F + Send + 'static) -> F::Output
 where
     F::Output: Send + 'static,
@@ -70,7 +70,7 @@ where
     thread.join().expect("no panic")
 }
 
-/// The fork server: the one child of this process, as long as it is alone.
+/// The fork server: the only child of this process, while it runs alone.
 fn fork_server() -> u32 {
     let children = children();
     assert_eq!(children.len(), 1, "{children:?}");
@@ -112,7 +112,7 @@ fn the_fork_server_is_the_default_and_all_methods_are_available() {
     }
 }
 
-async fn what_is_preloaded_is_loaded_once_and_every_worker_has_it(method: StartMethod) {
+async fn a_preload_runs_once_and_every_worker_has_its_result(method: StartMethod) {
     let directory = Folder::new();
     let file = directory.path().join("loads");
     let builder = builder(method).preload(load, (file.clone(), 1000));
@@ -140,19 +140,19 @@ async fn what_is_preloaded_is_loaded_once_and_every_worker_has_it(method: StartM
 }
 
 #[tokio::test]
-async fn what_the_fork_server_preloads_is_loaded_once_and_every_worker_has_it() {
-    what_is_preloaded_is_loaded_once_and_every_worker_has_it(StartMethod::ForkServer).await;
+async fn a_preload_runs_once_in_the_fork_server_and_every_worker_has_its_result() {
+    a_preload_runs_once_and_every_worker_has_its_result(StartMethod::ForkServer).await;
 }
 
 #[test]
-fn what_a_fork_preloads_is_loaded_once_and_every_worker_has_it() {
+fn a_preload_runs_once_before_forks_and_every_worker_has_its_result() {
     by_fork(
-        "start_methods::what_a_fork_preloads_is_loaded_once_and_every_worker_has_it",
-        what_is_preloaded_is_loaded_once_and_every_worker_has_it,
+        "start_methods::a_preload_runs_once_before_forks_and_every_worker_has_its_result",
+        a_preload_runs_once_and_every_worker_has_its_result,
     );
 }
 
-/// The memory that a process has for itself, in KiB.
+/// The private memory of a process, in KiB.
 fn private_memory() -> u64 {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup").expect("/proc");
     let private = rollup.lines().filter(|line| line.starts_with("Private_"));
@@ -161,7 +161,7 @@ fn private_memory() -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_preloaded_is_shared_as_long_as_nobody_writes_to_it() {
+async fn preloaded_memory_is_shared_until_a_process_writes_to_it() {
     const NUMBERS: u64 = 4 << 20; // 32 MiB of them.
     let directory = Folder::new();
     let builder = ProcessPoolExecutor::builder().max_workers(1);
@@ -176,7 +176,7 @@ async fn what_is_preloaded_is_shared_as_long_as_nobody_writes_to_it() {
 }
 
 #[tokio::test]
-async fn a_preload_that_fails_is_told_and_the_pool_is_broken_until_it_is_told_to_try_again() {
+async fn a_preload_that_fails_is_reported_and_breaks_the_pool_until_a_reset() {
     fn load_if_there(file: PathBuf) -> Result<(), String> {
         if file.exists() {
             Ok(())
@@ -203,7 +203,7 @@ async fn a_preload_that_fails_is_told_and_the_pool_is_broken_until_it_is_told_to
 }
 
 #[tokio::test]
-async fn a_panic_in_a_preload_is_told_with_its_message() {
+async fn a_panic_in_a_preload_is_reported_with_its_message() {
     let builder = ProcessPoolExecutor::builder().max_workers(1);
     let pool = builder
         .preload(|| -> () { panic!("the table is torn") }, ())
@@ -219,7 +219,7 @@ async fn a_panic_in_a_preload_is_told_with_its_message() {
 }
 
 #[tokio::test]
-async fn a_death_in_a_preload_is_told_with_its_signal() {
+async fn a_death_in_a_preload_is_reported_with_its_signal() {
     let builder = ProcessPoolExecutor::builder().max_workers(1);
     let pool = builder
         .preload(|| -> () { std::process::abort() }, ())
@@ -303,7 +303,7 @@ fn a_dead_fork_server_is_replaced_without_failing_a_task() {
                 let old = fork_server();
                 kill(old, Signal::KILL);
                 eventually(|| !is_alive(old)).await;
-                // One worker is busy and lives on; the other is lost, and another is forked elsewhere.
+                // One worker is busy and continues; the other is lost, and another is forked elsewhere.
                 let idle = within(pool.submit(std::process::id, ()))
                     .await
                     .expect("it ran");
@@ -312,7 +312,7 @@ fn a_dead_fork_server_is_replaced_without_failing_a_task() {
                     .await
                     .expect("it ran");
                 assert_ne!(next, idle);
-                eventually(|| children().len() == 1).await; // The dead one has been waited for.
+                eventually(|| children().len() == 1).await; // The dead one has been reaped.
                 assert_ne!(fork_server(), old);
             }
             guest.let_in().await;
@@ -351,7 +351,7 @@ fn forking_a_process_with_other_threads_is_refused_by_their_names() {
         let (ready, is_ready) = std::sync::mpsc::channel();
         let onlooker = std::thread::Builder::new().name("onlooker".to_owned());
         let look_on = move || {
-            ready.send(()).expect("the test waits"); // It has its name by now.
+            ready.send(()).expect("the test waits"); // The process has its name now.
             std::thread::park();
         };
         onlooker.spawn(look_on).expect("a thread");
@@ -382,9 +382,9 @@ async fn a_fork_finds_what_the_program_has_set_up(method: StartMethod) {
 }
 
 #[test]
-fn a_worker_of_a_fork_finds_what_the_program_had_set_up() {
+fn a_forked_worker_finds_the_state_that_the_program_set_up() {
     by_fork(
-        "start_methods::a_worker_of_a_fork_finds_what_the_program_had_set_up",
+        "start_methods::a_forked_worker_finds_the_state_that_the_program_set_up",
         a_fork_finds_what_the_program_has_set_up,
     );
 }
@@ -417,7 +417,7 @@ fn the_death_of_a_fork_is_a_typed_error_when_another_worker_is_needed() {
     );
 }
 
-/// Its directory is relative, and there is none of that name where the program is for a while.
+/// Its directory is relative, and there is no directory of that name where the program is for a while.
 async fn a_request_that_cannot_be_made_leaves_the_fork_server(method: StartMethod) {
     let (folder, elsewhere) = (Folder::new(), Folder::new());
     fs::create_dir(folder.path().join("inner")).expect("it is ours");
@@ -447,7 +447,7 @@ fn replace_low_descriptors() {
     let low = descriptors().into_iter().map(|(fd, _)| fd);
     for fd in low.filter(|fd| (3..300).contains(fd)) {
         #[expect(unsafe_code, reason = "closes descriptors that are not its own")]
-        // SAFETY: what loses one of them notices that.
+        // SAFETY: the owner of each of these descriptors detects its loss.
         unsafe {
             rustix::io::close(fd);
         }
@@ -474,7 +474,7 @@ async fn a_preload_that_replaces_low_descriptors_harms_no_worker(method: StartMe
 }
 
 #[test]
-fn what_a_preload_closes_and_opens_is_not_taken_for_the_parent() {
+fn a_file_that_a_preload_opens_is_not_mistaken_for_the_parent() {
     methods::run(
         2,
         a_preload_that_replaces_low_descriptors_harms_no_worker(StartMethod::ForkServer),
@@ -532,13 +532,13 @@ fn a_pool_of_the_process_it_was_forked_from_is_refused_in_a_worker() {
     );
 }
 
-/// What was printed before a fork, and not yet written, is written once.
+/// Output that was printed before a fork, and not yet written, is written once.
 #[test]
 fn no_output_that_waits_for_a_fork_is_written_twice() {
     const PART: &str = "CONCURRENT_FUTURES_TEST_PART";
     let test = "no_output_that_waits_for_a_fork_is_written_twice";
     if std::env::var_os(PART).is_some() {
-        // The harness keeps what tests print, but not what they write.
+        // The harness captures what tests print, but not what they write directly.
         let mut stdout = std::io::stdout();
         return methods::alone_in_one_thread(test, || {
             methods::run(1, async {
@@ -615,7 +615,7 @@ async fn a_pool_inside_a_worker_works_or_says_why_not(method: StartMethod) {
     assert!(why.contains("parent-watch"), "{why}");
 }
 
-/// The parent is killed while what is preloaded loads, or while its fork server and workers idle.
+/// The parent is killed while the preload runs, or while its fork server and workers idle.
 #[tokio::test]
 async fn the_fork_server_of_a_killed_parent_goes_with_it() {
     const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
@@ -692,7 +692,7 @@ fn a_default_start_method_is_set_once_for_pools_and_processes() {
             let process = within(process).await.expect("it starts");
             assert_eq!(within(process.join()).await.expect("it ran"), own);
         }
-        // What a builder sets counts, and one from before has the default from before.
+        // A builder's own setting counts. A builder from before keeps the earlier default.
         let builder = ProcessPoolExecutor::builder().start_method(StartMethod::ForkServer);
         for builder in [before, builder.max_workers(1)] {
             let pool = builder.build().expect("a pool");

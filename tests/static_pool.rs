@@ -1,5 +1,5 @@
-//! A pool in a static serves all tests of a file. Each test has a runtime of its own, and they run side by side, or
-//! each in a process of its own, as the test runner likes.
+//! A pool in a static serves all tests of a file. Each test has a runtime of its own, and the test runner may run them
+//! side by side, or each in a process of its own.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]

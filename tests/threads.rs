@@ -1,5 +1,5 @@
-//! What a thread pool does by itself. The same file is built with worker processes and without any
-//! feature: whatever compiles here without them compiles with them, and does the same.
+//! The behaviour of a thread pool alone. The same file is built with worker processes and without any feature: code
+//! that compiles without them must also compile with them, and do the same.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -14,15 +14,15 @@ use concurrent_futures::{
 use futures::stream::{self, FusedStream as _};
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, poll};
 
-/// Neither `Clone` nor anything that serde knows.
+/// Neither `Clone` nor serializable.
 #[derive(Debug, PartialEq, Eq)]
 struct Opaque(u64);
 
-/// The longest wait for a task to reach a point. After that, the test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a task may take to reach a point. After that, the test fails.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 async fn within<F: Future>(future: F) -> F::Output {
-    let timely = tokio::time::timeout(PATIENCE, future).await;
+    let timely = tokio::time::timeout(TIME_LIMIT, future).await;
     timely.expect("it ends in time")
 }
 
@@ -49,7 +49,7 @@ impl Door {
         let waited = self
             .0
             .1
-            .wait_timeout_while(is_open, PATIENCE, |open| !*open);
+            .wait_timeout_while(is_open, TIME_LIMIT, |open| !*open);
         assert!(!waited.expect("no panic").1.timed_out(), "it stays shut");
     }
 }
@@ -81,7 +81,7 @@ async fn items_and_results_of_a_map_need_nothing_of_serde() {
 }
 
 #[tokio::test]
-async fn what_a_map_captured_is_dropped_once_it_is_over() {
+async fn a_map_drops_its_captured_values_once_it_is_over() {
     let pool = pool(2);
     let captured = Arc::new(());
     let held = captured.clone();
@@ -217,7 +217,7 @@ async fn a_dropped_map_runs_none_of_its_waiting_items() {
     };
     let mut results = pool.map(task, 0..10).chunk_size(1);
     assert!(poll!(results.next()).is_pending());
-    told.recv_timeout(PATIENCE).expect("the first has begun");
+    told.recv_timeout(TIME_LIMIT).expect("the first has begun");
     drop(results);
     door.open();
     within(pool.shutdown()).await;
@@ -262,7 +262,7 @@ async fn sizes_of_zero_are_refused() {
 }
 
 #[tokio::test]
-async fn a_map_of_a_pool_that_is_gone_is_one_error() {
+async fn a_map_of_a_dropped_pool_is_one_error() {
     let pool = pool(1);
     let one = Opaque(1);
     let mut results: Map<u64> = pool.map(move |n: u64| n + one.0, 0..);
@@ -366,7 +366,7 @@ async fn handles_of_capturing_closures_are_waited_for_together() {
 }
 
 #[tokio::test]
-async fn an_aborted_task_that_waits_never_runs_and_one_that_runs_is_told() {
+async fn an_aborted_waiting_task_never_runs_and_a_running_one_sees_its_cancellation() {
     let pool = pool(1);
     let (begun, told) = mpsc::channel();
     let running = pool.submit(
@@ -379,7 +379,7 @@ async fn an_aborted_task_that_waits_never_runs_and_one_that_runs_is_told() {
         },
         (),
     );
-    told.recv_timeout(PATIENCE).expect("it has begun");
+    told.recv_timeout(TIME_LIMIT).expect("it has begun");
     let ran = Arc::new(AtomicBool::new(false));
     let flag = ran.clone();
     let waiting = pool.submit(move || flag.store(true, Ordering::SeqCst), ());
@@ -420,7 +420,7 @@ async fn a_pool_is_an_executor_that_configuration_can_choose() {
     within(pool.shutdown()).await;
 }
 
-/// Compiled only: forms of calls that must mean the same with worker processes and without.
+/// Only compiled: forms of calls that must mean the same with worker processes and without.
 #[test]
 fn every_form_of_a_call_compiles_with_worker_processes_and_without() {
     fn generic<F, R>(pool: &ThreadPoolExecutor, function: F) -> Map<R>
@@ -507,7 +507,7 @@ fn a_scope_waits_for_a_task_that_was_aborted_while_it_ran() {
 }
 
 #[test]
-fn what_a_task_of_a_scope_borrows_is_unused_once_the_scope_ends_also_if_it_never_ran() {
+fn no_task_uses_its_borrows_after_its_scope_even_if_it_never_ran() {
     struct Count<'a>(&'a AtomicUsize);
 
     impl Drop for Count<'_> {

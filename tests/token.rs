@@ -59,6 +59,12 @@ fn run_until_cancelled(gate: Key, file: PathBuf) {
     touch(file);
 }
 
+/// The functions that a cluster knows.
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+fn named_tasks() -> concurrent_futures::cluster::Functions {
+    concurrent_futures::functions![double, pass, touch, run_until_cancelled]
+}
+
 /// The tasks may end by themselves after the cancel.
 fn with(token: &CancellationToken) -> TaskOptions {
     let options = TaskOptions::new().grace_period(Duration::from_secs(60));
@@ -77,7 +83,8 @@ async fn a_token_cancels_a_queued_task_before_its_cancel_returns(kind: Kind) {
         .map(|_| pool.submit_with(&with(&token), touch, file.clone()))
         .collect();
     token.cancel();
-    assert!(queued.iter().all(|handle| handle.is_finished()));
+    kind.settles(|| queued.iter().all(|handle| handle.is_finished()))
+        .await;
     guest.let_in().await;
     within(busy).await.expect("another task is not affected");
     for handle in queued {
@@ -160,6 +167,9 @@ async fn a_token_that_races_completion_leaves_one_outcome(kind: Kind) {
 }
 
 async fn no_task_of_a_cancelled_token_starts_while_its_wakers_run(kind: Kind) {
+    if kind.asks_a_server() {
+        return; // The server decides after the cancel returns, and callbacks must not block.
+    }
     let token = CancellationToken::new();
     let options = with(&token);
     let keep = |handle| drop::<JoinHandle<()>>(handle);
@@ -167,6 +177,9 @@ async fn no_task_of_a_cancelled_token_starts_while_its_wakers_run(kind: Kind) {
 }
 
 async fn no_task_of_a_group_starts_while_the_wakers_of_its_token_run(kind: Kind) {
+    if kind.asks_a_server() {
+        return; // As above.
+    }
     let token = CancellationToken::new();
     let mut group = TaskGroup::new().cancel_token(token.clone());
     let options = TaskOptions::new().grace_period(Duration::from_secs(60));
@@ -174,8 +187,8 @@ async fn no_task_of_a_group_starts_while_the_wakers_of_its_token_run(kind: Kind)
     assert_eq!(group.in_flight(), 0);
 }
 
-/// The first waker of the token frees the only worker. The callback holds up the other wakers until the worker has met
-/// all that was queued.
+/// The first waker of the token frees the only worker. The callback delays the other wakers until the worker has
+/// reached everything that was queued.
 async fn nothing_starts_while_wakers_run(
     kind: Kind,
     token: CancellationToken,
@@ -283,7 +296,7 @@ async fn a_token_cancels_a_group_and_what_is_added_later(kind: Kind) {
     let late = directory.path().join("late");
     within(group.spawn(&pool, touch, late.clone())).await;
     token.cancel();
-    assert_eq!(group.in_flight(), 0);
+    kind.settles(|| group.in_flight() == 0).await;
     within(group.spawn(&pool, touch, late.clone())).await;
     for outcome in within(group.join_all()).await {
         assert!(outcome.expect_err("cancelled").is_cancelled());
@@ -300,7 +313,7 @@ async fn a_child_token_is_cancelled_with_its_parent(kind: Kind) {
     let handle = pool.submit_with(&with(&parent.child_token()), pass, gate.key());
     let seen = parent.clone();
     handle.on_done(move |outcome| {
-        // User code may use the tokens: no lock of theirs is held.
+        // User code may use the tokens, because no lock of theirs is held.
         assert!(outcome.is_err() && seen.is_cancelled() && seen.child_token().is_cancelled());
         drop(seen);
     });
@@ -332,7 +345,7 @@ async fn a_token_of_a_whole_pool_cancels_each_task() {
     assert!(indices.eq(0..10));
 }
 
-/// A long-lived token keeps nothing of the tasks that have ended.
+/// A long-lived token keeps no part of tasks that have ended.
 #[tokio::test]
 async fn a_token_keeps_no_task_that_has_ended() {
     let token = CancellationToken::new();

@@ -2,9 +2,16 @@
 
 #![cfg(feature = "process")]
 
+#[cfg(target_os = "linux")]
+#[path = "common/again.rs"]
+mod again;
 mod common;
 #[path = "common/each.rs"]
 mod each;
+#[path = "common/kinds.rs"]
+mod kinds;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,10 +27,22 @@ use futures::stream::FusedStream as _;
 use futures::{FutureExt as _, StreamExt as _, poll};
 use tokio::sync::oneshot;
 
-use self::common::{Guest, Key, within};
+use self::common::{Guest, Key, eventually, within};
 use self::each::{Gates, HOUR, jump, on_each, pass};
+use self::kinds::{Kind, held_by_every_executor};
 
 concurrent_futures::init_before_main!();
+
+// Not on a cluster: a hundred thousand handles, which would take minutes there. A wait treats them all alike.
+held_by_every_executor! { 1;
+    wait_for_all_gives_outcomes_in_the_order_of_the_handles,
+    wait_for_the_first_hands_the_others_back,
+    wait_for_an_error_passes_over_results,
+    a_wait_that_times_out_gives_what_is_done,
+    handles_can_be_lent_to_a_wait,
+    as_completed_yields_as_they_complete,
+    as_completed_yields_one_error_when_its_time_is_up,
+}
 
 const MANY: usize = 100_000;
 const ALWAYS: [ReturnWhen; 3] = [
@@ -60,9 +79,15 @@ async fn at_gates(
     (handles, guests)
 }
 
-/// Runs a task on the only worker that is free. It has answered what it ran before.
+/// Runs a task on the only free worker. After that, the worker has answered everything that it ran before.
 async fn settle(executor: &Arc<dyn Executor>) {
     assert_eq!(executor.submit(double, 4).await.unwrap(), 8);
+}
+
+/// The functions that a cluster knows.
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+fn named_tasks() -> concurrent_futures::cluster::Functions {
+    concurrent_futures::functions![double, pass_unless_zero]
 }
 
 fn values(done: Vec<Result<u64, TaskError>>) -> Vec<u64> {
@@ -73,66 +98,60 @@ fn assert_send<T: Send>(value: T) -> T {
     value
 }
 
-#[tokio::test]
-async fn wait_for_all_gives_outcomes_in_the_order_of_the_handles() {
-    on_each(3, MANY, async |executor| {
-        let (handles, guests) = at_gates(&executor, 3).await;
-        let mut all = assert_send(wait(handles, ReturnWhen::AllCompleted));
-        assert!(poll!(&mut all).is_pending());
-        for guest in guests.into_iter().rev() {
-            guest.let_in().await;
-        }
-        let Waited { done, pending, .. } = within(all).await;
-        assert!(pending.is_empty());
-        let [zero, one, two] = done.try_into().unwrap();
-        assert!(zero.unwrap_err().is_panic());
-        assert_eq!((one.unwrap(), two.unwrap()), (1, 2));
-    })
-    .await;
+async fn wait_for_all_gives_outcomes_in_the_order_of_the_handles(kind: Kind) {
+    let executor = kind.pool(3);
+    let (handles, guests) = at_gates(&executor, 3).await;
+    let mut all = assert_send(wait(handles, ReturnWhen::AllCompleted));
+    assert!(poll!(&mut all).is_pending());
+    for guest in guests.into_iter().rev() {
+        guest.let_in().await;
+    }
+    let Waited { done, pending, .. } = within(all).await;
+    assert!(pending.is_empty());
+    let [zero, one, two] = done.try_into().unwrap();
+    assert!(zero.unwrap_err().is_panic());
+    assert_eq!((one.unwrap(), two.unwrap()), (1, 2));
+    within(executor.shutdown()).await;
 }
 
-#[tokio::test]
-async fn wait_for_the_first_hands_the_others_back() {
-    on_each(3, MANY, async |executor| {
-        let (handles, mut guests) = at_gates(&executor, 3).await;
-        let mut first = wait(handles, ReturnWhen::FirstCompleted);
-        assert!(poll!(&mut first).is_pending());
-        guests.remove(1).let_in().await;
-        let Waited { done, pending, .. } = within(first).await;
-        assert_eq!(values(done), [1]);
-        for guest in guests {
-            guest.let_in().await;
-        }
-        let Waited { done, pending, .. } = within(wait(pending, ReturnWhen::AllCompleted)).await;
-        assert!(pending.is_empty());
-        assert!(done[0].as_ref().unwrap_err().is_panic());
-        assert_eq!(*done[1].as_ref().unwrap(), 2);
-    })
-    .await;
+async fn wait_for_the_first_hands_the_others_back(kind: Kind) {
+    let executor = kind.pool(3);
+    let (handles, mut guests) = at_gates(&executor, 3).await;
+    let mut first = wait(handles, ReturnWhen::FirstCompleted);
+    assert!(poll!(&mut first).is_pending());
+    guests.remove(1).let_in().await;
+    let Waited { done, pending, .. } = within(first).await;
+    assert_eq!(values(done), [1]);
+    for guest in guests {
+        guest.let_in().await;
+    }
+    let Waited { done, pending, .. } = within(wait(pending, ReturnWhen::AllCompleted)).await;
+    assert!(pending.is_empty());
+    assert!(done[0].as_ref().unwrap_err().is_panic());
+    assert_eq!(*done[1].as_ref().unwrap(), 2);
+    within(executor.shutdown()).await;
 }
 
-#[tokio::test]
-async fn wait_for_an_error_passes_over_results() {
-    on_each(3, MANY, async |executor| {
-        let (handles, mut guests) = at_gates(&executor, 3).await;
-        let mut first = wait(handles, ReturnWhen::FirstError);
-        guests.remove(1).let_in().await;
-        let second = guests.remove(1);
-        settle(&executor).await;
-        assert!(poll!(&mut first).is_pending());
-        guests.remove(0).let_in().await;
-        let Waited { done, pending, .. } = within(first).await;
-        assert!(done[0].as_ref().unwrap_err().is_panic());
-        assert_eq!(*done[1].as_ref().unwrap(), 1);
-        assert_eq!(pending.len(), 1);
-        second.let_in().await;
-        assert_eq!(
-            values(wait(pending, ReturnWhen::FirstError).await.done),
-            [2],
-            "without an error it waits for all"
-        );
-    })
-    .await;
+async fn wait_for_an_error_passes_over_results(kind: Kind) {
+    let executor = kind.pool(3);
+    let (handles, mut guests) = at_gates(&executor, 3).await;
+    let mut first = wait(handles, ReturnWhen::FirstError);
+    guests.remove(1).let_in().await;
+    let second = guests.remove(1);
+    settle(&executor).await;
+    assert!(poll!(&mut first).is_pending());
+    guests.remove(0).let_in().await;
+    let Waited { done, pending, .. } = within(first).await;
+    assert!(done[0].as_ref().unwrap_err().is_panic());
+    assert_eq!(*done[1].as_ref().unwrap(), 1);
+    assert_eq!(pending.len(), 1);
+    second.let_in().await;
+    assert_eq!(
+        values(wait(pending, ReturnWhen::FirstError).await.done),
+        [2],
+        "without an error it waits for all"
+    );
+    within(executor.shutdown()).await;
 }
 
 #[tokio::test]
@@ -146,26 +165,25 @@ async fn no_handles_are_enough_for_every_wait() {
     assert!(none.is_terminated());
 }
 
-#[tokio::test]
-async fn a_wait_that_times_out_gives_what_is_done() {
-    on_each(3, MANY, async |executor| {
-        let (handles, mut guests) = at_gates(&executor, 3).await;
-        let mut all = wait(handles, ReturnWhen::AllCompleted).timeout(HOUR);
-        assert!(poll!(&mut all).is_pending());
-        guests.remove(1).let_in().await;
-        settle(&executor).await;
-        assert!(poll!(&mut all).is_pending());
-        jump().await;
-        let Waited { done, pending, .. } = within(all).await;
-        assert_eq!(values(done), [1]);
-        for guest in guests {
-            guest.let_in().await;
-        }
-        let rest = within(wait(pending, ReturnWhen::AllCompleted).timeout(HOUR)).await;
-        assert!(rest.done[0].as_ref().unwrap_err().is_panic());
-        assert_eq!(*rest.done[1].as_ref().unwrap(), 2);
-    })
-    .await;
+async fn a_wait_that_times_out_gives_what_is_done(kind: Kind) {
+    let executor = kind.pool(3);
+    let (handles, mut guests) = at_gates(&executor, 3).await;
+    let second = handles[1].abort_handle();
+    let mut all = wait(handles, ReturnWhen::AllCompleted).timeout(HOUR);
+    assert!(poll!(&mut all).is_pending());
+    guests.remove(1).let_in().await;
+    eventually(|| second.is_finished()).await;
+    assert!(poll!(&mut all).is_pending());
+    jump().await;
+    let Waited { done, pending, .. } = within(all).await;
+    assert_eq!(values(done), [1]);
+    for guest in guests {
+        guest.let_in().await;
+    }
+    let rest = within(wait(pending, ReturnWhen::AllCompleted).timeout(HOUR)).await;
+    assert!(rest.done[0].as_ref().unwrap_err().is_panic());
+    assert_eq!(*rest.done[1].as_ref().unwrap(), 2);
+    within(executor.shutdown()).await;
 }
 
 #[tokio::test]
@@ -190,65 +208,59 @@ async fn a_wait_of_no_time_looks_at_every_handle() {
     }
 }
 
-#[tokio::test]
-async fn handles_can_be_lent_to_a_wait() {
-    on_each(2, MANY, async |executor| {
-        let (mut handles, mut guests) = at_gates(&executor, 2).await;
-        guests.remove(1).let_in().await;
-        let waited = within(wait(&mut handles, ReturnWhen::FirstCompleted)).await;
-        assert_eq!(values(waited.done), [1]);
-        assert!(handles[1].is_finished());
-        drop(guests);
-        assert!((&mut handles[0]).await.unwrap_err().is_panic());
-    })
-    .await;
+async fn handles_can_be_lent_to_a_wait(kind: Kind) {
+    let executor = kind.pool(2);
+    let (mut handles, mut guests) = at_gates(&executor, 2).await;
+    guests.remove(1).let_in().await;
+    let waited = within(wait(&mut handles, ReturnWhen::FirstCompleted)).await;
+    assert_eq!(values(waited.done), [1]);
+    assert!(handles[1].is_finished());
+    drop(guests);
+    assert!((&mut handles[0]).await.unwrap_err().is_panic());
+    within(executor.shutdown()).await;
+}
+
+async fn as_completed_yields_as_they_complete(kind: Kind) {
+    let executor = kind.pool(3);
+    let (handles, mut guests) = at_gates(&executor, 3).await;
+    let mut outcomes = assert_send(as_completed(handles));
+    assert!(poll!(outcomes.next()).is_pending());
+    for item in [2, 1] {
+        guests.remove(item).let_in().await;
+        assert_eq!(within(outcomes.next()).await.unwrap().unwrap(), item as u64);
+    }
+    guests.remove(0).let_in().await;
+    assert!(
+        within(outcomes.next())
+            .await
+            .unwrap()
+            .unwrap_err()
+            .is_panic()
+    );
+    assert!(within(outcomes.next()).await.is_none());
+    assert!(outcomes.is_terminated());
+    within(executor.shutdown()).await;
+}
+
+async fn as_completed_yields_one_error_when_its_time_is_up(kind: Kind) {
+    let executor = kind.pool(2);
+    let (handles, mut guests) = at_gates(&executor, 2).await;
+    let mut outcomes = as_completed(handles).timeout(HOUR);
+    guests.remove(1).let_in().await;
+    assert_eq!(within(outcomes.next()).await.unwrap().unwrap(), 1);
+    assert!(poll!(outcomes.next()).is_pending());
+    jump().await;
+    let error = within(outcomes.next()).await.unwrap().unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(within(outcomes.next()).await.is_none());
+    guests.remove(0).let_in().await; // A dropped handle detaches its task.
+    settle(&executor).await;
+    assert_eq!(executor.stats().restarts, Restarts::default());
+    within(executor.shutdown()).await;
 }
 
 #[tokio::test]
-async fn as_completed_yields_as_they_complete() {
-    on_each(3, MANY, async |executor| {
-        let (handles, mut guests) = at_gates(&executor, 3).await;
-        let mut outcomes = assert_send(as_completed(handles));
-        assert!(poll!(outcomes.next()).is_pending());
-        for item in [2, 1] {
-            guests.remove(item).let_in().await;
-            assert_eq!(within(outcomes.next()).await.unwrap().unwrap(), item as u64);
-        }
-        guests.remove(0).let_in().await;
-        assert!(
-            within(outcomes.next())
-                .await
-                .unwrap()
-                .unwrap_err()
-                .is_panic()
-        );
-        assert!(within(outcomes.next()).await.is_none());
-        assert!(outcomes.is_terminated());
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn as_completed_yields_one_error_when_its_time_is_up() {
-    on_each(2, MANY, async |executor| {
-        let (handles, mut guests) = at_gates(&executor, 2).await;
-        let mut outcomes = as_completed(handles).timeout(HOUR);
-        guests.remove(1).let_in().await;
-        assert_eq!(within(outcomes.next()).await.unwrap().unwrap(), 1);
-        assert!(poll!(outcomes.next()).is_pending());
-        jump().await;
-        let error = within(outcomes.next()).await.unwrap().unwrap_err();
-        assert!(error.is_timeout(), "{error}");
-        assert!(within(outcomes.next()).await.is_none());
-        guests.remove(0).let_in().await; // A dropped handle detaches its task.
-        settle(&executor).await;
-        assert_eq!(executor.stats().restarts, Restarts::default());
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_is_done_comes_before_the_time_out() {
+async fn finished_tasks_come_before_the_timeout() {
     let (senders, handles) = open_ends(3);
     let outcomes = as_completed(handles).timeout(HOUR);
     jump().await;
@@ -292,7 +304,7 @@ async fn each_of_many_handles_is_polled_a_few_times_at_the_most() {
                 .fold(0, async |sum, outcome| sum + outcome.unwrap())
                 .boxed_local(),
         };
-        // The worst order, and with the waiting task awake after each.
+        // The worst order, with the waiting task polled after each outcome.
         while let Some(sender) = senders.pop() {
             sender.send(senders.len() as u64).unwrap();
             if senders.len() % 10 == 0 && !senders.is_empty() {
@@ -300,7 +312,7 @@ async fn each_of_many_handles_is_polled_a_few_times_at_the_most() {
                 assert!(poll!(&mut all).is_pending());
             }
         }
-        assert_eq!(within(all).await, (0..MANY as u64).sum());
+        assert_eq!(within(all).await, (0..MANY as u64).sum::<u64>());
         assert!(polls.load(Ordering::Relaxed) <= 4 * MANY);
     }
 }
@@ -321,7 +333,7 @@ fn waits_can_be_made_and_awaited_outside_of_a_runtime() {
     assert_eq!(values(futures::executor::block_on(each.collect())), [1, 1]);
 }
 
-/// Something like a handle, whose outcome the test sends.
+/// A future like a handle, whose outcome the test sends.
 struct OpenEnd(oneshot::Receiver<u64>);
 
 impl Future for OpenEnd {

@@ -37,7 +37,7 @@ held_by_every_start_method! { 1;
     a_death_in_the_middle_of_writing_a_result_throws_the_part_away,
     the_error_says_signal_pid_task_name_and_last_words,
     the_last_words_in_an_error_do_nothing_to_a_terminal,
-    a_lack_of_memory_is_told_as_such,
+    an_out_of_memory_death_is_recognised,
     an_abort_costs_one_task,
     a_segmentation_fault_costs_one_task,
     a_stack_overflow_costs_one_task,
@@ -46,8 +46,8 @@ held_by_every_start_method! { 1;
     the_items_of_a_chunk_that_did_not_crash_run_once,
     a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded_number_of_starts,
     while_one_worker_works_the_failing_starts_of_others_are_no_storm,
-    a_panic_in_an_initializer_is_told_with_its_message,
-    a_death_in_an_initializer_is_told_with_its_signal,
+    a_panic_in_an_initializer_is_reported_with_its_message,
+    a_death_in_an_initializer_is_reported_with_its_signal,
     a_worker_that_never_gets_ready_is_killed_at_the_spawn_time_out,
     a_worker_retires_after_its_tasks_and_every_task_finishes,
     a_kill_takes_the_workers_own_children_along,
@@ -64,10 +64,10 @@ fn wait_at(gate: Key) {
     gate.wait();
 }
 
-/// Leaves a line in a file, which tells later how often it ran.
+/// Appends a line to a file, which later shows how often it ran.
 fn note(file: PathBuf, line: u32) -> u32 {
     let file = File::options().append(true).create(true).open(file);
-    // In one piece, as others write there too.
+    // In one piece, because other tasks write there too.
     let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
     written.expect("the test's directory is there");
     line
@@ -87,10 +87,10 @@ fn kill(pid: u32) {
 
 fn kill_myself(signal: Signal) {
     kill_process(rustix::process::getpid(), signal).expect("it is there");
-    // A signal to oneself comes before `kill` returns.
+    // A signal that a process sends to itself arrives before `kill` returns.
 }
 
-/// The pool has one worker, and it works.
+/// Checks that the pool has one worker, and that it works.
 async fn still_works(pool: &ProcessPoolExecutor) -> u32 {
     within(pool.submit(std::process::id, ()))
         .await
@@ -102,7 +102,7 @@ async fn a_killed_idle_worker_costs_nothing(method: StartMethod) {
     for _ in 0..20 {
         let pid = still_works(&pool).await;
         kill(pid);
-        // The death may be seen before the next task is sent, or only after.
+        // The death may be detected before the next task is sent, or only after.
         assert_ne!(still_works(&pool).await, pid);
     }
     let pid = still_works(&pool).await;
@@ -233,7 +233,7 @@ async fn an_exit_in_a_task_is_an_error_for_that_task_and_its_place_is_filled_aga
     }
 }
 
-/// The worker dies when it waits for the parent, which does not read, to take a part of its result.
+/// The worker dies while it waits for the parent, which does not read, to take a part of its result.
 async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away(method: StartMethod) {
     const LOOKS: u32 = 20;
     fn die_when_the_worker_waits() {
@@ -258,7 +258,7 @@ async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away(method: 
         let guest = gate.guest().await;
         let pid = guest.pid();
         guest.let_in().await;
-        // Only this thread runs the pool, and during this loop no task reads.
+        // Only this thread drives the pool, and during this loop no task reads.
         while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !has_ended(&stat)) {
             std::thread::yield_now();
         }
@@ -269,7 +269,7 @@ async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away(method: 
     }
 }
 
-/// Whether a process of which `/proc` says this is a zombie.
+/// Whether a process with this line in `/proc` is a zombie.
 fn has_ended(stat: &str) -> bool {
     matches!(state(stat), Some('Z' | 'X'))
 }
@@ -330,7 +330,7 @@ async fn the_error_says_signal_pid_task_name_and_last_words(method: StartMethod)
     }
 }
 
-async fn a_lack_of_memory_is_told_as_such(method: StartMethod) {
+async fn an_out_of_memory_death_is_recognised(method: StartMethod) {
     fn allocate() {
         let layout = std::alloc::Layout::new::<[u8; 4096]>();
         std::alloc::handle_alloc_error(layout);
@@ -347,7 +347,7 @@ async fn a_lack_of_memory_is_told_as_such(method: StartMethod) {
     still_works(&pool).await;
 }
 
-/// Runs what kills its worker, between two tasks that must not notice.
+/// Runs a function that kills its worker, between two tasks that must not be affected.
 async fn costs_one_task(
     method: StartMethod,
     deadly: fn(&ProcessPoolExecutor) -> concurrent_futures::JoinHandle<()>,
@@ -381,7 +381,7 @@ async fn a_segmentation_fault_costs_one_task(method: StartMethod) {
     #[expect(unsafe_code, reason = "a bug in a task, as C code would have it")]
     fn write_to_nowhere() {
         let nowhere = std::ptr::without_provenance_mut::<u8>(1);
-        // SAFETY: none: the page is never mapped, which is the point.
+        // SAFETY: none. The page is never mapped: the access must fail.
         unsafe { nowhere.write_volatile(1) };
     }
     let error = costs_one_task(method, |pool| pool.submit(write_to_nowhere, ())).await;
@@ -398,12 +398,12 @@ async fn a_stack_overflow_costs_one_task(method: StartMethod) {
         recurse(0);
     }
     let error = costs_one_task(method, |pool| pool.submit(overflow, ())).await;
-    // Rust's own handler, which tells an overflow by SIGABRT, is there only once `main` has begun.
+    // Rust's own handler, which reports an overflow by SIGABRT, exists only once `main` has started.
     let signals = [Signal::ABORT, Signal::SEGV].map(|signal| Some(signal.as_raw()));
     assert!(signals.contains(&error.signal()), "{error}");
 }
 
-/// As every panic does in a program built with `panic = "abort"`.
+/// As every panic in a program that is built with `panic = "abort"`.
 async fn a_panic_that_aborts_is_a_death_whose_last_words_hold_the_panic(method: StartMethod) {
     fn abort_by_panic() {
         let print = std::panic::take_hook();
@@ -500,7 +500,7 @@ async fn a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded
             "{error}"
         );
     }
-    // Sooner or later it gives up, and says so.
+    // At some point the pool gives up, and reports it.
     let broken = within(async {
         loop {
             let error = pool.submit(double, 1).await.expect_err("no worker");
@@ -552,7 +552,7 @@ async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm(method
     let waiting: Vec<_> = (0..10).map(|n| pool.submit(double, n)).collect();
     let starts = || lines(&directory.path().join("starts")).len();
     eventually(|| starts() >= 2).await;
-    // Time passes in which no other worker can work.
+    // Time passes in which no other worker can run.
     let clock = TaskOptions::new().queue_timeout(Duration::from_secs(1));
     let clock = within(pool.submit_with(&clock, double, 1)).await;
     assert!(clock.expect_err("none is free").is_rejected());
@@ -565,7 +565,7 @@ async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm(method
     }
 }
 
-async fn a_panic_in_an_initializer_is_told_with_its_message(method: StartMethod) {
+async fn a_panic_in_an_initializer_is_reported_with_its_message(method: StartMethod) {
     fn panic_at_start() {
         panic!("the table is empty");
     }
@@ -581,7 +581,7 @@ async fn a_panic_in_an_initializer_is_told_with_its_message(method: StartMethod)
     assert!(location.file().ends_with("worker_death.rs"), "{location}");
 }
 
-async fn a_death_in_an_initializer_is_told_with_its_signal(method: StartMethod) {
+async fn a_death_in_an_initializer_is_reported_with_its_signal(method: StartMethod) {
     fn die_at_start() {
         eprintln!("no licence found");
         kill_myself(Signal::KILL);
@@ -630,7 +630,7 @@ async fn a_worker_retires_after_its_tasks_and_every_task_finishes(method: StartM
     assert!(restarts.retired >= 9, "{restarts:?}");
 }
 
-/// Whether the process is there and has not ended.
+/// Whether the process exists and has not ended.
 fn is_alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !has_ended(&stat))
 }
@@ -655,7 +655,7 @@ async fn a_kill_takes_the_workers_own_children_along(method: StartMethod) {
     handle.abort();
     eventually(|| !is_alive(sleep)).await;
     guest.gone().await;
-    // And of a worker that ends by itself.
+    // The same for a worker that ends by itself.
     let handle = pool.submit(sleep_at, (gate.key(), None));
     let guest = gate.guest().await;
     let sleep = guest.pid();
@@ -668,7 +668,7 @@ async fn a_kill_takes_the_workers_own_children_along(method: StartMethod) {
 async fn a_grandchild_that_holds_a_pipe_open_hangs_nothing(method: StartMethod) {
     let pool = processes(method, 1);
     let gate = Gate::new();
-    // In a group of its own it outlives the worker, whose stderr it has.
+    // In a group of its own it outlives the worker, whose stderr it has open.
     let handle = pool.submit(sleep_at, (gate.key(), Some(0)));
     let guest = gate.guest().await;
     let sleep = guest.pid();
@@ -699,8 +699,8 @@ async fn an_interrupt_leaves_the_workers_alone(method: StartMethod) {
     );
 }
 
-/// A smaller cousin of ten thousand kills: whenever a worker dies, each task has one outcome, and
-/// the pool is whole afterwards.
+/// A small version of ten thousand kills: whenever a worker dies, each task has one outcome, and the pool is complete
+/// afterwards.
 async fn kills_at_any_point_cost_only_the_tasks_that_ran(method: StartMethod) {
     let directory = Folder::new();
     let pool = processes(method, 2);
@@ -730,7 +730,7 @@ async fn kills_at_any_point_cost_only_the_tasks_that_ran(method: StartMethod) {
         assert!(lost.len() <= 1, "one worker runs one task: {lost:?}");
         let mut ran = lines(&file);
         ran.sort_unstable();
-        // One that was lost may have left its line or not; no other is missing or there twice.
+        // A task that was lost may or may not have left its line; no other line is missing or duplicated.
         ran.extend(
             lost.iter()
                 .filter(|line| !ran.contains(line))

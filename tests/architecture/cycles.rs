@@ -1,4 +1,4 @@
-//! No two files import each other, not even by way of others: each can be read after those it imports.
+//! No two files import each other, directly or through others, so each can be read after those that it imports.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn no_file_imports_itself_by_way_of_another() {
     assert_eq!(find_cycle(&graph), None);
 }
 
-/// Or the search for cycles would overlook it.
+/// Otherwise the search for cycles would miss some imports.
 #[test]
 fn every_file_is_a_module_and_every_path_leads_somewhere() {
     let model = Model::of_crate();

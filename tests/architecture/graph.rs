@@ -1,4 +1,4 @@
-//! Who imports whom, and whether that leads back.
+//! The graph of imports, and a search for cycles in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

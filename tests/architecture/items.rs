@@ -3,13 +3,13 @@
 
 use crate::tokens::{Token, tokens};
 
-/// A module as one file, or a part of one, defines it.
+/// A module, as defined by one file or a part of one.
 #[derive(Debug, Default)]
 pub(crate) struct Scope {
     pub(crate) items: Vec<Item>,
     pub(crate) uses: Vec<Use>,
     pub(crate) modules: Vec<Module>,
-    /// The code of all items but imports and modules.
+    /// The code of all items except imports and modules.
     pub(crate) body: Vec<Token>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum Visibility {
 #[derive(Debug)]
 pub(crate) struct Use {
     pub(crate) path: Vec<String>,
-    /// The name that it has here. `None` for all names of a module (`*`).
+    /// Its name in this module. `None` for all names of a module (`*`).
     pub(crate) name: Option<String>,
     pub(crate) is_reexport: bool,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Module {
 #[derive(Debug)]
 pub(crate) enum ModuleSource {
     Inline(Scope),
-    /// In a file of its own, which a `#[path]` may name.
+    /// In a file of its own. `#[path]` may name it.
     File(Option<String>),
 }
 
@@ -222,7 +222,7 @@ impl Items<'_> {
         Visibility::Public
     }
 
-    /// Goes behind the `;`, the `,` or the block that ends an item, or to the end of what it is in.
+    /// Skips to after the `;`, the `,` or the block that ends an item, or to the end of the enclosing group.
     fn skip_item(&mut self) {
         while let Some(token) = self.peek() {
             match token {
@@ -238,7 +238,7 @@ impl Items<'_> {
         }
     }
 
-    /// Goes behind the bracket that closes the one here.
+    /// Skips to after the bracket that closes the current one.
     fn skip_group(&mut self) {
         let mut depth = 0;
         while let Some(token) = self.peek() {

@@ -11,11 +11,11 @@ use crate::tokens::Token;
 type Names = Vec<String>;
 
 pub(crate) struct Model {
-    /// Each module with its parts: more than one where `cfg` chooses between files.
+    /// Each module with its parts: more than one if `cfg` chooses between files.
     modules: BTreeMap<Names, Vec<Part>>,
 }
 
-/// A module as one file defines it.
+/// A module, as defined by one file.
 pub(crate) struct Part {
     pub(crate) module: Names,
     /// Relative to `src`.
@@ -31,7 +31,7 @@ pub(crate) enum Target {
         name: String,
     },
     Module(Names),
-    /// Something of another crate.
+    /// An item of another crate.
     Outside,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Target {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reference {
     pub(crate) path: Names,
-    /// It begins with `crate`, `self` or `super`, so it must lead somewhere.
+    /// Whether it begins with `crate`, `self` or `super`, so that it must resolve.
     pub(crate) is_rooted: bool,
 }
 
@@ -112,7 +112,7 @@ impl Model {
         self.modules.values().flatten()
     }
 
-    /// What a path names that stands in a module.
+    /// What a path in a module names.
     pub(crate) fn resolve(&self, module: &[String], path: &[String]) -> BTreeSet<Target> {
         let mut found = BTreeSet::new();
         self.search(module, path, &mut BTreeSet::new(), &mut found);
@@ -177,7 +177,7 @@ impl Model {
         }
     }
 
-    /// The module that a path leads to by modules alone.
+    /// The module that a path names, if all its parts are modules.
     fn module_of(&self, module: &[String], path: &[String]) -> Option<Names> {
         let mut at = module.to_vec();
         for name in path {
@@ -286,7 +286,7 @@ impl Part {
         references
     }
 
-    /// Whether a word alone may be a name that came by a re-export or by `*`.
+    /// Whether a single word may be a name that was imported by a re-export or by `*`.
     fn may_be_imported(&self, word: &str, is_called: bool) -> bool {
         let is_name = is_called || word.starts_with(char::is_uppercase);
         let is_own = self.scope.items.iter().any(|item| item.name == word);
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_file_names_is_shared() {
+    fn an_item_that_another_file_names_is_shared() {
         let model = model(&[
             ("lib.rs", "mod a;"),
             ("a/mod.rs", "mod b; struct Seen; struct Hidden;"),

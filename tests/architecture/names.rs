@@ -1,4 +1,4 @@
-//! One word means one thing: no two types that other files can see have one name.
+//! One word has one meaning: no two types that other files can see have the same name.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ fn offences(model: &Model) -> Vec<String> {
 }
 
 fn are_twins(one: &Type<'_>, other: &Type<'_>) -> bool {
-    // What tasks share and what processes share, under the names of Python's modules.
+    // The objects that tasks share and those that processes share have the names of Python's modules.
     let mut tops = [one.part.top(), other.part.top()];
     tops.sort_unstable();
     let is_public = [one, other]

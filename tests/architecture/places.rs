@@ -1,10 +1,11 @@
-//! Where `unsafe` may stand.
+//! Where `unsafe` may occur.
 
 use crate::model::{Model, Part};
 use crate::sources::sources;
 
-/// The system's calls, and the number that becomes a function. Then the callers of an unsafe function of these, each of
-/// which keeps its promise: an array's guard, the forks, a scope, and a worker that runs what its parent names.
+/// The system's calls, and the number that becomes a function. Also the callers of an unsafe function in these files,
+/// each of which keeps the function's promise: an array's guard, the forks, a scope, and a worker that runs the
+/// function that its parent names.
 const UNSAFE: &[&str] = &[
     "sys/",
     "function.rs",

@@ -1,4 +1,4 @@
-//! Source text as tokens, without comments. Enough of Rust's grammar for paths and items.
+//! Source text as tokens, without comments. Covers the part of Rust's grammar that paths and items need.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -126,7 +126,7 @@ fn raw_text(rest: &mut Peekable<Chars<'_>>) -> Token {
     Token::Text(text)
 }
 
-/// After a `'`: `a'` is a character, `a` without the second quote a lifetime.
+/// After a `'`: `a'` is a character; `a` without the second quote is a lifetime.
 fn skip_lifetime_or_char(rest: &mut Peekable<Chars<'_>>) {
     if rest.next_if_eq(&'\\').is_some() {
         rest.next();

@@ -23,7 +23,7 @@ pub(crate) fn run(command: &mut Command, test: &str) {
     let output = command.env(ALONE, test).output().expect("it starts");
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    // A fork that returns to the test would report it once more.
+    // If a fork returned to the test, the test would be reported once more.
     let passed = output.status.success() && stdout.matches("1 passed").count() == 1;
     assert!(passed, "{}\n{stdout}\n{stderr}", output.status);
 }

@@ -28,7 +28,7 @@ pub(crate) fn alone_as<F: Future<Output = ()>>(
     runtime.expect("a runtime").block_on(async { body().await });
 }
 
-/// The children of this process that it has not waited for, zombies included.
+/// The children of this process that it has not reaped, including zombies.
 pub(crate) fn children() -> Vec<u32> {
     let own = std::process::id().to_string();
     let is_child = |entry: &fs::DirEntry| {
@@ -51,7 +51,7 @@ pub(crate) fn descriptors() -> Vec<(i32, PathBuf)> {
         let fd = entry.file_name().to_str()?.parse().ok()?;
         Some((fd, fs::read_link(entry.path()).ok()?))
     });
-    // The directory that was just read is in the list, and closed by now.
+    // The list contains the directory that was just read, which is closed now.
     described
         .filter(|(_, target)| !target.starts_with("/proc"))
         .collect()

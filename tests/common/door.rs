@@ -1,5 +1,5 @@
-//! A local socket that has a path: Unix sockets where there are any, and elsewhere the loopback device, with a
-//! file that holds the address.
+//! A local socket with a path: a Unix socket if the platform has them, and otherwise a loopback socket with a file that
+//! contains the address.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Runs tests on every kind of executor, with tasks whose order the test decides.
+//! Runs tests on every kind of executor, with tasks whose order the test determines.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,8 @@
-//! Runs a few actors in every order in which they can be polled, and dropped while they wait. Each actor is
-//! a tokio task, so that locks know which task takes them. Its future is polled only when the order says
-//! so.
+//! Runs a few actors in every order in which they can be polled, and dropped while they wait. Each actor is a tokio
+//! task, so that a lock knows which task takes it. An actor's future is polled only when the order says so.
 //!
-//! A search finds the orders. Each run repeats the choices of the run before up to some point, and takes
-//! the first alternative from there on. The next run takes the next alternative at the last point that has
-//! one.
+//! A search finds the orders. Each run repeats the choices of the run before up to some point, and takes the first
+//! alternative after that. The next run takes the next alternative at the last point that has one.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -29,12 +27,12 @@ pub(crate) struct Scene {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mortality {
-    /// May be dropped while it waits.
+    /// It may be dropped while it waits.
     Mortal,
     Immortal,
 }
 
-/// How a run ended: no actor can continue.
+/// The end of a run: no actor can continue.
 #[derive(Debug)]
 pub(crate) struct Ending {
     /// The steps, in order.
@@ -64,7 +62,7 @@ impl Scene {
         self.with(name, Mortality::Immortal, body)
     }
 
-    /// Adds an actor that may also be dropped wherever it waits.
+    /// Adds an actor that may also be dropped at any point where it waits.
     pub(crate) fn mortal(
         self,
         name: &'static str,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 
-/// An empty folder with a name that this process uses only once: a task that comes late for one gate must not
-/// find another there. Dropping it deletes it with all its files.
+/// An empty folder with a name that this process uses only once, so that a task that is late for one gate does not find
+/// another there. Dropping it deletes it with all its files.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
@@ -19,7 +19,7 @@ impl Folder {
             let path = env::temp_dir().join(name);
             match fs::create_dir(&path) {
                 Ok(()) => return Self(path),
-                // It is left from a killed process with the same id.
+                // A killed process with the same id has left it.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => panic!("{}: {error}", path.display()),
             }

@@ -101,8 +101,8 @@ pub(crate) fn processes(method: StartMethod, workers: usize) -> ProcessPoolExecu
 }
 
 #[cfg(target_os = "linux")]
-/// Runs `body`, the rest of the test called `test`, in a process with one thread. (A process of a test has
-/// two threads, one of which waits for the test to end. A fork of it has one.)
+/// Runs `body`, the rest of the test called `test`, in a process with one thread. (A test's process has two threads,
+/// one of which waits for the test to end. A fork of it has one.)
 pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
     if !is_alone(test) {
         return start(&std::env::current_exe().expect("this executable"), test);
@@ -121,7 +121,7 @@ pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
 }
 
 #[cfg(target_os = "linux")]
-/// Also uses the helpers that some test files leave unused.
+/// Also uses the helpers that some test files do not use.
 #[test]
 fn a_test_by_fork_has_one_thread() {
     for_every_start_method("methods::a_test_by_fork_has_one_thread", |method| {

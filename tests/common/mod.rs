@@ -1,5 +1,5 @@
-//! How tests wait. A gate: a task in any process announces itself there and waits until the test lets it
-//! in. And a watchdog, so that a hang is a failure.
+//! How tests wait. A task in any process announces itself at a gate and waits until the test opens it. Also a time
+//! limit, so that a hang is a failure.
 
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
@@ -17,22 +17,22 @@ use self::folder::Folder;
 mod door;
 pub(crate) mod folder;
 
-/// The longest wait for one thing.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest time that a test waits for one thing.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Awaits `future`. A hang is a panic that names the place.
 #[track_caller]
 pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let place = Location::caller();
     async move {
-        match tokio::time::timeout(PATIENCE, future).await {
+        match tokio::time::timeout(TIME_LIMIT, future).await {
             Ok(output) => output,
-            Err(_) => panic!("waited for {PATIENCE:?} in vain at {place}"),
+            Err(_) => panic!("waited for {TIME_LIMIT:?} in vain at {place}"),
         }
     }
 }
 
-/// Polls until `condition` holds, for conditions that send no event.
+/// Polls until `condition` holds. For conditions without an event to wait for.
 #[track_caller]
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
     within(async move {
@@ -52,17 +52,17 @@ pub(crate) fn in_thread<R: Send + 'static>(
     async move { outcome.await.expect("no panic") }
 }
 
-/// Where tasks wait until the test lets them in. Dropping it lets all of them in.
+/// A gate: tasks wait at it until the test lets them continue. Dropping it lets all of them continue.
 pub(crate) struct Gate {
     listener: Listener,
     directory: Folder,
 }
 
-/// How a task finds its gate. It can travel to other processes.
+/// How a task finds its gate. Can be sent to other processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Key(PathBuf);
 
-/// A task that stands at a gate.
+/// A task that waits at a gate.
 pub(crate) struct Guest {
     stream: Stream,
     pid: u32,
@@ -83,7 +83,7 @@ impl Gate {
         Key(self.directory.path().join("gate"))
     }
 
-    /// The next task that arrives. One that is killed before it says who it is has not arrived.
+    /// The next task that arrives. A task that is killed before it has identified itself has not arrived.
     #[track_caller]
     pub(crate) fn guest(&self) -> impl Future<Output = Guest> {
         within(async {
@@ -134,7 +134,7 @@ impl Guest {
         self.stream.write_u8(1).await.expect("the guest is there");
     }
 
-    /// Waits until the task has left the gate without being let in: its process has ended.
+    /// Waits until the task has left the gate without the test's permission, because its process has ended.
     #[track_caller]
     pub(crate) fn gone(mut self) -> impl Future<Output = ()> {
         within(async move {
@@ -144,7 +144,7 @@ impl Guest {
     }
 }
 
-/// Also uses the helpers that some test files leave unused.
+/// Also uses the helpers that some test files do not use.
 #[tokio::test]
 async fn a_gate_holds_its_guests_until_they_are_let_in() {
     let gate = Gate::new();

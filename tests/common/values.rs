@@ -1,4 +1,4 @@
-//! Tables of values, and what queues and pipes have in common when they carry them.
+//! Tables of values, and what queues and pipes have in common when they transfer them.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use concurrent_futures::Data;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Carries values, in each way that it has, and compares what arrives.
+/// Transfers values, in each way that it has, and compares what arrives.
 pub(crate) trait Carry {
     fn carry<T: Data + Clone + PartialEq + Debug>(&self, values: &[T]);
 }
@@ -34,7 +34,7 @@ pub(crate) fn values_of_every_kind(through: &impl Carry) {
     through.carry(&[Kind::Unit, tuple, Kind::Struct { map }]);
 }
 
-/// Around the sizes where something changes.
+/// Sizes around each threshold.
 const SIZES: [usize; 23] = [
     0,
     1,
@@ -72,7 +72,7 @@ pub(crate) fn values_of_every_size(through: &impl Carry) {
     through.carry(&bytes.map(|bytes| Some("ä".repeat(bytes.len() / 2))));
 }
 
-/// Can be made of everything, and is not always to be written or read.
+/// A value that can be created from any byte, and that cannot always be written or read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Picky(pub(crate) u8);
 
@@ -95,11 +95,11 @@ impl<'de> Deserialize<'de> for Picky {
 }
 
 thread_local! {
-    /// How many of `Unread` this thread has decoded.
+    /// How many values of `Unread` this thread has decoded.
     static DECODED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts how often it is decoded, and is not the same afterwards.
+/// Counts how often it is decoded, and differs afterwards.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Unread {
     pub(crate) number: u64,
@@ -133,7 +133,7 @@ impl<'de> Deserialize<'de> for Unread {
     }
 }
 
-/// A buffer that is handed back is the same memory.
+/// Whether a buffer that was returned is the same memory.
 pub(crate) fn is_same(address: *const u8, bytes: &[u8]) -> bool {
     address == bytes.as_ptr()
 }

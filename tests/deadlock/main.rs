@@ -1,4 +1,4 @@
-//! Deadlocks are reported with their places in the source, and ended. Nothing else is reported as one.
+//! Deadlocks are reported with their places in the source, and ended. Nothing else is reported as a deadlock.
 
 #![cfg(feature = "sync")]
 
@@ -22,21 +22,21 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The longest wait for one thing.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The reports, for one test at a time: the setting is process-wide.
-struct Told {
+struct Detected {
     reports: Arc<Mutex<Vec<Report>>>,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Told {
+impl Detected {
     fn by(detection: Detection) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let reports = Arc::new(Mutex::new(Vec::new()));
-        let told = reports.clone();
-        let hook = move |report: &Report| told.lock().expect("no panic").push(report.clone());
+        let detected = reports.clone();
+        let hook = move |report: &Report| detected.lock().expect("no panic").push(report.clone());
         detection.on_report(hook).enable();
         Self {
             reports,
@@ -44,7 +44,7 @@ impl Told {
         }
     }
 
-    /// Deadlocks panic as soon as the wait begins that closes the circle.
+    /// Deadlocks panic as soon as the wait that closes the cycle begins.
     fn at_once() -> Self {
         Self::by(Detection::new().patience(Duration::ZERO))
     }
@@ -61,7 +61,7 @@ impl Told {
     }
 }
 
-/// The line that calls this, as a message begins a place in it.
+/// The line that calls this, in the form in which a message contains a place on it.
 #[track_caller]
 fn here() -> String {
     let here = Location::caller();
@@ -70,23 +70,23 @@ fn here() -> String {
 
 #[track_caller]
 fn has_places(report: &Report, expected: &[[&String; 2]]) {
-    let told = report.places();
+    let places = report.places();
     let words = report.to_string();
-    assert_eq!(told.len(), expected.len(), "{words}");
-    for (told, expected) in told.iter().zip(expected) {
-        for (told, expected) in told.iter().zip(expected) {
+    assert_eq!(places.len(), expected.len(), "{words}");
+    for (places, expected) in places.iter().zip(expected) {
+        for (place, expected) in places.iter().zip(expected) {
             assert!(
-                told.to_string().starts_with(*expected),
+                place.to_string().starts_with(*expected),
                 "{expected} in {words}"
             );
-            assert!(words.contains(&told.to_string()), "{told} in {words}");
+            assert!(words.contains(&place.to_string()), "{place} in {words}");
         }
     }
 }
 
 /// The message that a task ended with.
 async fn panic_of<T>(task: JoinHandle<T>) -> String {
-    let ended = timeout(PATIENCE, task).await.expect("it does not hang");
+    let ended = timeout(TIME_LIMIT, task).await.expect("it does not hang");
     let Err(error) = ended else {
         panic!("it went well");
     };
@@ -109,7 +109,7 @@ async fn a_task_that_takes_a_lock_it_has_panics_with_both_places() {
         drop(lock.lock().await);
     }
 
-    let _told = Told::at_once();
+    let _detected = Detected::at_once();
     let lock = Arc::new(Lock::new(()));
     let places = Places::default();
     let (shared, noted) = (lock.clone(), places.clone());
@@ -140,7 +140,7 @@ fn line_of(place: &str) -> u32 {
 
 #[tokio::test]
 async fn a_circle_that_stands_for_long_enough_is_a_deadlock() {
-    let _told = Told::by(Detection::new().patience(Duration::from_millis(20)));
+    let _detected = Detected::by(Detection::new().patience(Duration::from_millis(20)));
     let task = tokio::spawn(async {
         let lock = Lock::new(());
         let _guard = lock.lock().await;
@@ -152,7 +152,7 @@ async fn a_circle_that_stands_for_long_enough_is_a_deadlock() {
 
 #[test]
 fn a_thread_that_takes_a_lock_it_has_panics_with_both_places() {
-    let _told = Told::by(Detection::new().patience(Duration::from_millis(20)));
+    let _detected = Detected::by(Detection::new().patience(Duration::from_millis(20)));
     let thread = std::thread::spawn(|| {
         let lock = Lock::new(());
         let _guard = lock.blocking_lock();
@@ -168,17 +168,17 @@ fn a_thread_that_takes_a_lock_it_has_panics_with_both_places() {
     );
 }
 
-/// In some orders both tasks wait: then one gets an error, and the other continues. In the others, neither
-/// waits forever this time.
+/// In some orders both tasks wait: one then gets an error, and the other continues. In the other orders, neither waits
+/// forever.
 #[test]
-fn two_tasks_that_take_two_locks_in_opposite_orders_never_hang_and_are_told() {
+fn two_tasks_that_take_two_locks_in_opposite_orders_never_hang_and_get_an_error() {
     async fn take_both(first: Arc<Lock<()>>, second: Arc<Lock<()>>) {
         let _first = first.lock().await;
         pause().await;
         let _second = second.lock().await;
     }
 
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let outcomes = Arc::new(Mutex::new(Vec::new()));
     let seen = outcomes.clone();
     let runs = explore(move || {
@@ -209,20 +209,20 @@ fn two_tasks_that_take_two_locks_in_opposite_orders_never_hang_and_are_told() {
         "{outcomes:?}"
     );
     assert!(
-        !told.only_report().is_deadlock(),
+        !detected.only_report().is_deadlock(),
         "the two have the same places"
     );
 }
 
 #[test]
-fn any_number_of_tasks_that_wait_for_each_other_in_a_circle_are_told() {
+fn any_number_of_tasks_that_wait_for_each_other_in_a_cycle_get_an_error() {
     async fn take_both(first: Arc<RLock<()>>, second: Arc<RLock<()>>) {
         let _first = first.lock().await;
         pause().await;
         drop(second.lock().await);
     }
 
-    let _told = Told::at_once();
+    let _detected = Detected::at_once();
     let circles = Arc::new(Mutex::new(0));
     let seen = circles.clone();
     explore(move || {
@@ -246,7 +246,7 @@ fn any_number_of_tasks_that_wait_for_each_other_in_a_circle_are_told() {
 }
 
 #[test]
-fn tasks_that_take_locks_in_one_order_are_told_nothing_wherever_they_are_dropped() {
+fn tasks_that_take_locks_in_one_order_get_no_error_wherever_they_are_dropped() {
     type Locks = (Lock<()>, RLock<()>, Lock<()>, Condition);
 
     async fn take_all(locks: Arc<Locks>) {
@@ -265,7 +265,7 @@ fn tasks_that_take_locks_in_one_order_are_told_nothing_wherever_they_are_dropped
         drop(locks.3.wait(third).await);
     }
 
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     explore(|| {
         let locks = Arc::<(Lock<()>, RLock<()>, Lock<()>, Condition)>::default();
         let scene = Scene::new()
@@ -277,28 +277,28 @@ fn tasks_that_take_locks_in_one_order_are_told_nothing_wherever_they_are_dropped
             assert_eq!(*ending.fate("a"), Fate::Done);
         })
     });
-    assert!(told.reports().is_empty());
+    assert!(detected.reports().is_empty());
 }
 
 #[tokio::test]
-async fn when_it_is_off_nothing_is_told() {
-    let told = Told::at_once();
+async fn detection_that_is_off_reports_nothing() {
+    let detected = Detected::at_once();
     deadlock::disable();
     let (a, b) = (Lock::new(()), RLock::new(()));
     drop((a.lock().await, b.lock().await));
     let guards = (b.lock().await, a.lock().await);
     assert!(a.lock().now_or_never().is_none(), "it waits");
-    assert!(told.reports().is_empty());
+    assert!(detected.reports().is_empty());
     drop(guards);
 }
 
-/// Many tasks that wait for one another in a row, which is long, but no circle.
+/// Many tasks wait for one another in a long row without a cycle.
 #[tokio::test]
 async fn a_long_row_of_waits_is_looked_through() {
     const TASKS: usize = 2000;
     static LOCKS: LazyLock<Vec<Lock<()>>> =
         LazyLock::new(|| (0..=TASKS).map(|_| Lock::new(())).collect());
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let last = LOCKS[TASKS].lock().await;
     let mut tasks = Vec::new();
     for number in 0..TASKS {
@@ -313,22 +313,22 @@ async fn a_long_row_of_waits_is_looked_through() {
     }
     let first = tokio::spawn(async { drop(LOCKS[0].lock().await) });
     drop(last);
-    timeout(PATIENCE, first)
+    timeout(TIME_LIMIT, first)
         .await
         .expect("no hang")
         .expect("no panic");
     for task in tasks {
-        timeout(PATIENCE, task)
+        timeout(TIME_LIMIT, task)
             .await
             .expect("no hang")
             .expect("no panic");
     }
-    assert!(told.reports().is_empty());
+    assert!(detected.reports().is_empty());
 }
 
 #[tokio::test]
-async fn what_may_not_panic_is_reported_once_and_waits_on() {
-    let told = Told::by(Detection::new().patience(Duration::ZERO).panics(false));
+async fn a_wait_that_may_not_panic_is_reported_once_and_continues() {
+    let detected = Detected::by(Detection::new().patience(Duration::ZERO).panics(false));
     let lock = Lock::new(());
     let (first, guard) = (here(), lock.lock().await);
     let mut second = String::new();
@@ -337,14 +337,14 @@ async fn what_may_not_panic_is_reported_once_and_waits_on() {
         assert!(again.is_err(), "it waits on");
         second = place;
     }
-    let report = told.only_report();
+    let report = detected.only_report();
     assert!(report.is_deadlock());
     has_places(&report, &[[&first, &second]]);
     drop(guard);
     assert!(lock.try_lock().is_ok());
 }
 
-/// The branches take the lock one after the other. Each waits for longer than the patience.
+/// The branches take the lock one after another. Each waits for longer than the patience.
 #[tokio::test]
 async fn branches_of_a_task_that_wait_for_each_other_are_no_deadlock() {
     async fn add(lock: &Lock<u32>) {
@@ -353,18 +353,18 @@ async fn branches_of_a_task_that_wait_for_each_other_are_no_deadlock() {
         *guard += 1;
     }
 
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let lock = Lock::new(0);
-    let (go_on, goes_on) = oneshot::channel::<()>();
+    let (resume, resumed) = oneshot::channel::<()>();
     let holder = async {
         let mut guard = lock.lock().await;
-        goes_on.await.expect("the other says so");
+        resumed.await.expect("the other says so");
         *guard += 1;
     };
     let waiter = async {
         let mut guard = pin!(lock.lock());
         assert!(guard.as_mut().now_or_never().is_none(), "it waits");
-        go_on.send(()).expect("it waits");
+        resume.send(()).expect("it waits");
         *guard.await += 1;
     };
     tokio::join!(biased; holder, waiter);
@@ -374,16 +374,16 @@ async fn branches_of_a_task_that_wait_for_each_other_are_no_deadlock() {
     let boxed = |_| -> futures::future::BoxFuture<'_, ()> { Box::pin(add(&lock)) };
     futures::future::join_all((0..10).map(boxed)).await;
     assert_eq!(*lock.lock().await, 125);
-    assert!(told.reports().is_empty());
+    assert!(detected.reports().is_empty());
 }
 
-/// Two branches hold a lock each, and each waits for a lock of another task, which waits for one of theirs.
+/// Two branches hold a lock each. Each waits for a lock of another task, which waits for one of theirs.
 #[tokio::test]
 async fn a_circle_through_what_a_branch_holds_itself_is_a_deadlock() {
     static LOCKS: [RLock<()>; 2] = [RLock::new(()), RLock::new(())];
-    let _told = Told::at_once();
+    let _detected = Detected::at_once();
     let (ready, is_ready) = oneshot::channel();
-    let (go_on, goes_on) = oneshot::channel::<()>();
+    let (resume, resumed) = oneshot::channel::<()>();
     let branches = tokio::spawn(async {
         let idle = async {
             let _own = Lock::new(()).lock_owned().await;
@@ -392,7 +392,7 @@ async fn a_circle_through_what_a_branch_holds_itself_is_a_deadlock() {
         let busy = async {
             let _held = LOCKS[0].lock().await;
             ready.send(()).expect("the test waits");
-            goes_on.await.expect("the test says so");
+            resumed.await.expect("the test says so");
             drop(LOCKS[1].lock().await);
         };
         tokio::join!(idle, busy);
@@ -400,57 +400,57 @@ async fn a_circle_through_what_a_branch_holds_itself_is_a_deadlock() {
     is_ready.await.expect("no panic");
     let other = tokio::spawn(async {
         let _held = LOCKS[1].lock().await;
-        go_on.send(()).expect("it waits");
+        resume.send(()).expect("it waits");
         drop(LOCKS[0].lock().await);
     });
-    let outcomes = timeout(PATIENCE, async { (branches.await, other.await) });
+    let outcomes = timeout(TIME_LIMIT, async { (branches.await, other.await) });
     let outcomes = outcomes.await.expect("no hang");
     assert!(outcomes.0.is_err() ^ outcomes.1.is_err(), "one is enough");
 }
 
 #[tokio::test]
 async fn an_owned_guard_that_went_to_another_task_is_no_reason_for_a_report() {
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let (a, b) = (Lock::new(()), Lock::new(()));
     drop((a.lock().await, b.lock().await));
-    let (go_on, goes_on) = oneshot::channel::<()>();
+    let (resume, resumed) = oneshot::channel::<()>();
     let guard = b.lock_owned().await;
     let holder = tokio::spawn(async move {
-        goes_on.await.expect("the test says so");
+        resumed.await.expect("the test says so");
         drop(guard);
     });
     let again = async {
-        go_on.send(()).expect("it waits");
+        resume.send(()).expect("it waits");
         drop(b.lock().await);
     };
     again.await;
     holder.await.expect("no panic");
-    assert!(told.reports().is_empty());
+    assert!(detected.reports().is_empty());
 }
 
-/// The holder uses the guard, so it is known to have it.
+/// The holder uses the guard, so it is known to hold it.
 #[tokio::test]
 async fn a_guard_that_another_task_uses_is_no_reason_for_a_report() {
     static MOVED: LazyLock<Lock<u32>> = LazyLock::new(Lock::default);
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let (used, is_used) = oneshot::channel();
-    let (go_on, goes_on) = oneshot::channel::<()>();
+    let (resume, resumed) = oneshot::channel::<()>();
     let mut guard = MOVED.lock().await;
     let holder = tokio::spawn(async move {
         *guard += 1;
         used.send(()).expect("the test waits");
-        goes_on.await.expect("the test says so");
+        resumed.await.expect("the test says so");
     });
     is_used.await.expect("no panic");
     let waits = async {
         let mut again = pin!(MOVED.lock());
         assert!(again.as_mut().now_or_never().is_none(), "it waits");
-        go_on.send(()).expect("it waits");
+        resume.send(()).expect("it waits");
         *again.await
     };
     assert_eq!(waits.await, 1);
     holder.await.expect("no panic");
-    assert!(told.reports().is_empty());
+    assert!(detected.reports().is_empty());
 }
 
 /// Each call awaits the next one, and has some state.
@@ -469,11 +469,11 @@ async fn a_lock_that_is_taken_some_calls_down_is_reported() {
 
     async fn third(lock: &Lock<u32>, text: &str) -> u32 {
         let length = text.len();
-        let count = timeout(PATIENCE, lock.lock()).await;
+        let count = timeout(TIME_LIMIT, lock.lock()).await;
         length as u32 + *count.expect("it is reported first")
     }
 
-    let _told = Told::at_once();
+    let _detected = Detected::at_once();
     let task = tokio::spawn(async { first(&Lock::new(1)).await });
     let message = panic_of(task).await;
     assert!(message.starts_with("deadlock: task "), "{message}");

@@ -1,4 +1,4 @@
-//! Small programs of tasks and locks, and whether any schedule of one ends in a deadlock: all are tried.
+//! Small programs of tasks and locks. Tries all schedules to find whether one ends in a deadlock.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ pub(crate) const LOCKS: usize = 3;
 pub(crate) enum Step {
     Lock(usize),
     Unlock(usize),
-    /// Moves the guard to another task, which drops it some time.
+    /// Moves the guard to another task, which drops it later.
     Give(usize),
     Pause,
 }
@@ -20,7 +20,7 @@ pub(crate) type Branch = Vec<Step>;
 #[derive(Clone, Debug)]
 pub(crate) struct Program(pub(crate) Vec<Vec<Branch>>);
 
-/// A sequence of numbers that look random.
+/// A deterministic sequence of pseudo-random numbers.
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
@@ -107,7 +107,7 @@ fn branch(dice: &mut Dice, gives: bool) -> Branch {
     steps
 }
 
-/// Between two steps of a schedule.
+/// The state between two steps of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Moment {
     /// The next step of each branch.

@@ -8,7 +8,7 @@ use concurrent_futures::sync::{Lock, RLock};
 use tokio::sync::oneshot;
 
 use crate::explore::pause;
-use crate::{PATIENCE, Told, has_places, here};
+use crate::{Detected, TIME_LIMIT, has_places, here};
 
 type Locks = Arc<[RLock<()>; 3]>;
 
@@ -31,7 +31,7 @@ async fn nest(locks: &Locks, order: &'static [usize]) {
 
 #[tokio::test]
 async fn opposite_orders_are_reported_though_nothing_hangs() {
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let (a, b, c) = <(Arc<Lock<()>>, Arc<Lock<()>>, Lock<()>)>::default();
     let (first, second) = (a.clone(), b.clone());
     let forth = tokio::spawn(async move {
@@ -40,43 +40,46 @@ async fn opposite_orders_are_reported_though_nothing_hangs() {
         (a, b)
     });
     let (a1, b1) = forth.await.expect("no panic");
-    assert!(told.reports().is_empty(), "there is one order so far");
+    assert!(detected.reports().is_empty(), "there is one order so far");
     let (b2, guard_b) = (here(), b.lock().await);
     let _c = c.lock().await;
     let (a2, guard_a) = (here(), a.lock().await);
     drop(guard_a);
-    assert!(told.reports().is_empty(), "the guard of b may have moved");
+    assert!(
+        detected.reports().is_empty(),
+        "the guard of b may have moved"
+    );
     drop(guard_b);
-    has_places(&told.only_report(), &[[&b2, &a2], [&a1, &b1]]);
+    has_places(&detected.only_report(), &[[&b2, &a2], [&a1, &b1]]);
     drop(a.lock().await);
-    assert!(told.reports().is_empty(), "a report");
+    assert!(detected.reports().is_empty(), "a report");
 }
 
 #[tokio::test]
-async fn an_order_that_leads_back_by_other_locks_is_told_step_by_step() {
+async fn a_cycle_through_other_locks_is_reported_step_by_step() {
     async fn step(locks: Locks, from: usize, to: usize) -> (String, String) {
         let (held, _held) = (here(), locks[from].lock().await);
         let (wanted, _wanted) = (here(), locks[to].lock().await);
         (held, wanted)
     }
 
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let locks = locks();
     let mut places = Vec::new();
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-        assert!(told.reports().is_empty());
+        assert!(detected.reports().is_empty());
         let task = tokio::spawn(step(locks.clone(), from, to));
         places.push(task.await.expect("no panic"));
     }
     let [(a1, b1), (b2, c2), (c3, a3)] = &places[..] else {
         unreachable!("there are three")
     };
-    has_places(&told.only_report(), &[[c3, a3], [a1, b1], [b2, c2]]);
+    has_places(&detected.only_report(), &[[c3, a3], [a1, b1], [b2, c2]]);
 }
 
 #[test]
 fn opposite_orders_of_threads_are_reported() {
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let locks = locks();
     for order in [[0, 1], [1, 0]] {
         let locks = locks.clone();
@@ -86,32 +89,32 @@ fn opposite_orders_of_threads_are_reported() {
         });
         thread.join().expect("no panic");
     }
-    assert!(!told.only_report().is_deadlock());
+    assert!(!detected.only_report().is_deadlock());
 }
 
-/// Only one task at a time is between them.
+/// Only one task at a time is between the two locks.
 #[tokio::test]
 async fn opposite_orders_under_a_common_lock_are_no_reason_for_a_report() {
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let locks = locks();
     nest(&locks, &[2, 0, 1]).await;
     nest(&locks, &[2, 1, 0]).await;
-    assert!(told.reports().is_empty());
-    nest(&locks, &[0, 1]).await; // Without it, while another task is in the opposite order with it.
-    assert_eq!(told.reports().len(), 1);
+    assert!(detected.reports().is_empty());
+    nest(&locks, &[0, 1]).await; // Without the common lock, while another task takes the opposite order with it.
+    assert_eq!(detected.reports().len(), 1);
 }
 
 #[tokio::test]
 async fn opposite_orders_of_one_task_are_no_reason_for_a_report() {
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let locks = locks();
     for [first, second] in [[0, 1], [1, 0]] {
         let _first = locks[first].lock().await;
         drop(locks[second].lock().await);
     }
-    assert!(told.reports().is_empty(), "it never waits for itself");
+    assert!(detected.reports().is_empty(), "it never waits for itself");
     nest(&locks, &[0, 1]).await;
-    assert_eq!(told.reports().len(), 1);
+    assert_eq!(detected.reports().len(), 1);
 }
 
 /// One branch holds the first lock while another one takes the second.
@@ -123,7 +126,7 @@ async fn branches_of_a_task_have_no_order() {
         pause().await;
     }
 
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     for kind in 0..4 {
         let locks = locks();
         nest(&locks, &[0, 1]).await;
@@ -144,35 +147,35 @@ async fn branches_of_a_task_have_no_order() {
             }
         });
         branches.await.expect("no panic");
-        assert!(told.reports().is_empty(), "{kind}");
+        assert!(detected.reports().is_empty(), "{kind}");
     }
 }
 
-/// What the task takes later, it takes without the lock.
+/// The task takes later locks without holding this one.
 #[tokio::test]
 async fn a_guard_that_moved_to_another_task_makes_no_order() {
     static LOCKS: [LazyLock<Lock<()>>; 2] = [const { LazyLock::new(Lock::default) }; 2];
-    let told = Told::by(Detection::new().patience(PATIENCE));
+    let detected = Detected::by(Detection::new().patience(TIME_LIMIT));
     let forth = tokio::spawn(async {
         let _first = LOCKS[0].lock().await;
         drop(LOCKS[1].lock().await);
     });
     forth.await.expect("no panic");
-    let (go_on, goes_on) = oneshot::channel::<()>();
+    let (resume, resumed) = oneshot::channel::<()>();
     let guard = LOCKS[1].lock().await;
     let holder = tokio::spawn(async move {
-        goes_on.await.expect("the test says so");
+        resumed.await.expect("the test says so");
         drop(guard);
     });
     drop(LOCKS[0].lock().await);
-    go_on.send(()).expect("it waits");
+    resume.send(()).expect("it waits");
     holder.await.expect("no panic");
-    assert!(told.reports().is_empty());
+    assert!(detected.reports().is_empty());
 }
 
 #[test]
 fn a_wait_with_an_end_makes_no_order() {
-    let told = Told::at_once();
+    let detected = Detected::at_once();
     let locks = locks();
     for order in [[0, 1], [1, 0]] {
         let locks = locks.clone();
@@ -183,5 +186,5 @@ fn a_wait_with_an_end_makes_no_order() {
         });
         thread.join().expect("no panic");
     }
-    assert!(told.reports().is_empty());
+    assert!(detected.reports().is_empty());
 }

@@ -1,5 +1,5 @@
-//! Random programs: nothing is reported of one that no schedule can bring into a deadlock. Two tasks that can come into
-//! one are reported, though they run one after the other.
+//! Random programs. Nothing is reported of a program that has no schedule with a deadlock. Two tasks that can deadlock
+//! are reported, although they run one after the other.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::model::{Branch, Dice, LOCKS, Program, Step};
-use crate::{PATIENCE, Told};
+use crate::{Detected, TIME_LIMIT};
 
 type Locks = &'static [Lock<()>; LOCKS];
 type Guard = LockGuard<'static, ()>;
 
-/// Guards move between tasks, so the locks live on.
+/// Guards move between tasks, so the locks are leaked.
 fn locks() -> Locks {
     Box::leak(Box::new(std::array::from_fn(|_| Lock::new(()))))
 }
@@ -98,19 +98,19 @@ fn nothing_is_reported_of_a_program_that_no_schedule_brings_into_a_deadlock() {
             continue;
         }
         runs += 1;
-        // A guard that another task does not use seems to stay where it was taken, so it has some time.
+        // A guard that another task does not use seems to stay where it was taken, so allow some time.
         let patience = if program.gives() {
-            PATIENCE
+            TIME_LIMIT
         } else {
             Duration::ZERO
         };
-        let told = Told::by(Detection::new().patience(patience));
+        let detected = Detected::by(Detection::new().patience(patience));
         for side_by_side in [false, true] {
-            let run = async { timeout(PATIENCE, run(&program, side_by_side)).await };
+            let run = async { timeout(TIME_LIMIT, run(&program, side_by_side)).await };
             runtime
                 .block_on(run)
                 .unwrap_or_else(|_| panic!("it hangs: {program:?}"));
-            let reports = told.reports();
+            let reports = detected.reports();
             assert!(reports.is_empty(), "{reports:#?} of {program:#?}");
         }
     }
@@ -125,9 +125,9 @@ fn two_tasks_that_a_schedule_brings_into_a_deadlock_are_reported() {
             continue;
         }
         runs += 1;
-        let told = Told::at_once();
+        let detected = Detected::at_once();
         runtime.block_on(run(&program, false));
-        let reports = told.reports();
+        let reports = detected.reports();
         assert!(!reports.is_empty(), "{program:#?}");
         assert!(reports.iter().all(|report| !report.is_deadlock()));
     }

@@ -1,4 +1,4 @@
-//! Workers that lie about calls which were sent ahead to them, and about their own when they die.
+//! Workers that forge the claims of calls that were sent ahead to them, and of their own call when they die.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -20,14 +20,14 @@ held_by_every_start_method! { 1;
     a_dying_worker_has_its_own_task_run_a_bounded_number_of_times,
 }
 
-/// The number of calls that a hostile task finds ahead.
+/// The number of calls ahead of a hostile task.
 const AHEAD: usize = 20;
 
 fn die() {
     kill_process(getpid(), Signal::KILL).expect("it is there");
 }
 
-/// Waits until the calls behind its own have been submitted, then until they are here.
+/// Waits until the calls behind its own have been submitted, and then until they have arrived.
 fn ahead(inside: &Inside, gate: &Key) -> Vec<Claim> {
     gate.wait();
     let seq = inside.own().seq;
@@ -42,7 +42,7 @@ fn ahead(inside: &Inside, gate: &Key) -> Vec<Claim> {
     }
 }
 
-/// Gives all calls ahead this stage, and dies.
+/// Sets all calls ahead to this stage, and dies.
 fn forge_ahead(stage: u8, gate: Key) {
     let inside = Inside::find();
     for claim in ahead(&inside, &gate) {
@@ -52,7 +52,7 @@ fn forge_ahead(stage: u8, gate: Key) {
     die();
 }
 
-/// Takes the objects of all calls ahead, which run by its word, and lives on.
+/// Claims to have taken the objects of all calls ahead, and continues.
 fn take_ahead(gate: Key) {
     let inside = Inside::find();
     for claim in ahead(&inside, &gate) {
@@ -67,7 +67,7 @@ fn take_ahead(gate: Key) {
     gate.wait();
 }
 
-/// Lets the pool learn how short its tasks are, so that it sends many ahead.
+/// Makes the pool measure how short its tasks are, so that it sends many ahead.
 async fn learn(trial: &Trial) {
     for number in 0..50 {
         let doubled = within(trial.pool.submit(double, number)).await;
@@ -87,7 +87,7 @@ async fn a_dying_worker_spoils_no_call_that_it_has_ahead(method: StartMethod) {
         assert!(error.is_worker_lost(), "{error}");
         trial.all_honest().await;
     }
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 async fn a_worker_that_takes_the_objects_of_calls_ahead_spoils_none(method: StartMethod) {
@@ -99,10 +99,10 @@ async fn a_worker_that_takes_the_objects_of_calls_ahead_spoils_none(method: Star
     guest.let_in().await;
     let error = within(hostile).await.expect_err("it broke the protocol");
     super::trial::is_breach(&error, "objects");
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
-/// Notes that it runs, gives its own call this stage, and dies.
+/// Records that it runs, sets its own call to this stage, and dies.
 fn die_as(stage: u8, runs: PathBuf) {
     let file = File::options().append(true).create(true).open(runs);
     let noted = file.and_then(|mut file| file.write_all(b"."));
@@ -113,7 +113,7 @@ fn die_as(stage: u8, runs: PathBuf) {
 
 async fn a_dying_worker_has_its_own_task_run_a_bounded_number_of_times(method: StartMethod) {
     let (mut trial, runs) = (Trial::new(builder(method).max_workers(1)), Folder::new());
-    // A worker that says that it has not begun a call is believed three times.
+    // If a worker reports that it has not started a call, the parent accepts that three times.
     for (stage, most) in [(REVOKED, 1), (DONE, 1), (LAST, 1), (200, 1), (OFFERED, 3)] {
         let file = runs.path().join(stage.to_string());
         let hostile = trial.pool.submit(die_as, (stage, file.clone()));
@@ -123,5 +123,5 @@ async fn a_dying_worker_has_its_own_task_run_a_bounded_number_of_times(method: S
         assert!(ran <= most, "it ran {ran} times with stage {stage}");
         trial.submit_honest(20);
     }
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }

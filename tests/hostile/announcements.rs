@@ -1,4 +1,5 @@
-//! Workers that announce much, or invent places in the program. Memory is counted, so each test has a process of its own.
+//! Workers that announce much data, or invent places in the program. Memory is counted, so each test has its own
+//! process.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,7 +38,7 @@ fn limit_memory(bytes: Option<usize>) {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Announcement {
     Frame,
-    /// A part that arrives through the ring, of which a little arrives.
+    /// A part that should arrive through the ring, of which little arrives.
     Part,
 }
 
@@ -64,9 +65,9 @@ fn announce(what: Announcement, gate: Key) {
 }
 
 #[test]
-fn what_a_worker_announces_reserves_no_memory() {
+fn the_announcement_of_a_worker_reserves_no_memory() {
     alone(
-        "announcements::what_a_worker_announces_reserves_no_memory",
+        "announcements::the_announcement_of_a_worker_reserves_no_memory",
         || async {
             let mut trial = Trial::new(builder(StartMethod::Spawn).max_workers(2));
             within(trial.pool.warm_up()).await.expect("workers");
@@ -77,18 +78,18 @@ fn what_a_worker_announces_reserves_no_memory() {
                 trial.is_quiet().await;
                 let task = (what, trial.key());
                 let hostile = trial.pool.submit_with(&options, announce, task);
-                // An allocation beyond that ends this process.
+                // An allocation beyond this limit ends this process.
                 limit_memory(Some(status("VmSize:") * 1024 + 600 * MIB));
                 let error = within(hostile).await.expect_err("it never arrives");
                 limit_memory(None);
                 assert!(error.is_timeout(), "{what:?}: {error}");
             }
-            trial.harms_nobody().await;
+            trial.harms_no_other().await;
         },
     );
 }
 
-/// Sends events of places that have nothing in common, with long names.
+/// Sends events of places that have nothing in common and have long names.
 fn invent_places(count: u32) {
     let inside = Inside::find();
     for number in 0..count {
@@ -122,7 +123,7 @@ fn invent_places(count: u32) {
 #[test]
 fn places_that_a_worker_invents_take_no_memory() {
     if !cfg!(feature = "tracing") {
-        return; // There are no events.
+        return; // This build has no events.
     }
     alone(
         "announcements::places_that_a_worker_invents_take_no_memory",
@@ -136,7 +137,7 @@ fn places_that_a_worker_invents_take_no_memory() {
                 .expect("it returns");
             let more = status("VmHWM:") - before;
             assert!(more < 50 * 1024, "{more} KiB");
-            trial.harms_nobody().await;
+            trial.harms_no_other().await;
         },
     );
 }

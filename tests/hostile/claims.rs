@@ -1,4 +1,4 @@
-//! Claims that make no sense.
+//! Invalid claims.
 
 use std::time::Duration;
 
@@ -46,13 +46,13 @@ fn forge(claim: Claim, how: u8) -> Claim {
 
 const FORGERIES: [u8; 7] = [0, 1, 2, 3, 8, 100, 255];
 
-/// Forges its claim, and runs on.
+/// Forges its claim, and continues to run.
 fn forge_claim(how: u8, gate: Key) {
     Inside::find().claim_as(|own| forge(own, how));
     gate.wait();
 }
 
-/// Changes its claim again and again, faster than anything can follow.
+/// Changes its claim again and again, faster than the parent can follow.
 fn flicker(gate: Key) {
     let inside = Inside::find();
     let own = inside.own();
@@ -86,7 +86,7 @@ async fn a_claim_that_makes_no_sense_holds_up_no_cancel(method: StartMethod) {
             guest.gone().await; // Its worker was killed.
         }
     }
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 async fn a_claim_that_changes_all_the_time_holds_up_no_cancel(method: StartMethod) {
@@ -99,7 +99,7 @@ async fn a_claim_that_changes_all_the_time_holds_up_no_cancel(method: StartMetho
         within(in_thread(move || drop(handle))).await;
         guest.gone().await;
     }
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 async fn a_claim_that_makes_no_sense_holds_up_no_dropped_map(method: StartMethod) {
@@ -115,7 +115,7 @@ async fn a_claim_that_makes_no_sense_holds_up_no_dropped_map(method: StartMethod
         within(in_thread(move || drop(map))).await;
         guest.gone().await;
     }
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 async fn a_claim_that_makes_no_sense_holds_up_no_shutdown(method: StartMethod) {
@@ -132,7 +132,7 @@ async fn a_claim_that_makes_no_sense_holds_up_no_shutdown(method: StartMethod) {
     }
 }
 
-/// Items 0 to 4 return at once. In the next one, the claim goes back to the first.
+/// Items 0 to 4 return at once. In the next one, the claim is set back to the first.
 fn go_back(item: u32, gate: Key) -> u32 {
     if item == 5 {
         gate.wait();
@@ -176,5 +176,5 @@ async fn an_item_below_those_that_were_answered_is_a_breach(method: StartMethod)
         }
     }
     trial.submit_honest(20);
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }

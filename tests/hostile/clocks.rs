@@ -1,5 +1,5 @@
-//! Workers that lie about the time, or stand still. The parent's own clock decides. Each test takes the ten seconds after
-//! which a worker counts as stalled, so it runs by one start method: all of them lead to the same worker.
+//! Workers that forge times, or make no progress. The parent's own clock decides. Each test takes the ten seconds after
+//! which a worker counts as stalled, so it runs with only one start method: all of them lead to the same worker.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::inside::{
 };
 use super::trial::Trial;
 
-/// What a worker says about a task that goes on.
+/// The ways in which a worker forges the state of a task that continues.
 const LIES: [&str; 9] = [
     "offered",
     "done",
@@ -29,7 +29,7 @@ const LIES: [&str; 9] = [
     "half a frame",
 ];
 
-/// Lies about itself, and never ends. If it runs again, it is honest.
+/// Forges its state, and never ends. If it runs again, it is honest.
 fn lie(number: usize, gate: Key, runs: PathBuf) {
     if File::create_new(runs).is_ok() {
         tell(LIES[number]);
@@ -65,7 +65,7 @@ fn tell(lie: &str) {
     }
 }
 
-/// Each lie, with a task that is ended at once and one that has a grace period.
+/// Each forgery, with a task that is ended at once and with one that has a grace period.
 fn liars() -> impl Iterator<Item = (usize, Duration)> {
     let graces = [Duration::ZERO, Duration::from_millis(20)];
     (0..LIES.len()).flat_map(move |number| graces.map(|grace| (number, grace)))
@@ -99,7 +99,7 @@ async fn a_time_out_ends_a_task_whatever_its_worker_says() {
         assert!(is_ended, "{}: {error}", LIES[number]);
         guest.gone().await; // Its worker was killed.
     }
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn an_abort_ends_a_task_whatever_its_worker_says() {
         guest.gone().await; // Its worker was killed.
     }
     trial.submit_honest(50);
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 #[tokio::test]
@@ -139,12 +139,12 @@ async fn a_call_to_a_stopped_worker_runs_in_another() {
     let timed = trial.pool.submit_with(&options, std::process::id, ());
     trial.submit_honest(50);
     within(timed).await.expect("it ran in another worker");
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 #[tokio::test]
 async fn a_worker_that_only_pretends_to_accept_bytes_stands_still() {
-    /// Answers for itself and never returns. Meanwhile its ring looks as if it accepted bytes all the time.
+    /// Posts its own outcome and never returns. Meanwhile it makes its ring look as if it accepted bytes all the time.
     fn answer_and_stay() -> u64 {
         let inside = Inside::find();
         let own = inside.own();
@@ -161,5 +161,5 @@ async fn a_worker_that_only_pretends_to_accept_bytes_stands_still() {
     let answered = trial.pool.submit(answer_and_stay, ());
     assert_eq!(within(answered).await.expect("it says so"), 7);
     trial.submit_honest(5);
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }

@@ -1,4 +1,4 @@
-//! Workers that write without end. The task that drives them runs on the same thread as the rest of the test.
+//! Workers that write endlessly. The task that drives them runs on the same thread as the rest of the test.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -24,12 +24,12 @@ held_by_every_start_method! { 1;
     a_flood_of_answers_leaves_the_other_tasks_of_the_runtime_their_turns,
     a_flood_of_lines_leaves_the_other_tasks_of_the_runtime_their_turns,
     a_process_that_a_dead_worker_left_delays_no_outcome_however_much_it_writes,
-    what_a_worker_sends_behind_a_large_result_that_never_arrives_is_limited,
+    frames_behind_a_large_result_that_never_arrives_are_limited,
 }
 
 const MIB: usize = 1 << 20;
 
-/// What a worker writes again and again.
+/// What a worker writes repeatedly.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Flood {
     /// Frames without outcomes.
@@ -39,7 +39,7 @@ enum Flood {
     Taken,
     /// Announcements of large results without parts.
     NoParts,
-    /// Frames with nothing but names of calls.
+    /// Frames that contain only names of calls.
     Calls,
     /// Frames with values of a call that it does not have.
     Values,
@@ -55,7 +55,7 @@ const FLOODS: [Flood; 6] = [
 ];
 
 impl Flood {
-    /// Many frames of it.
+    /// Many such frames.
     fn frames(self) -> Vec<u8> {
         const OTHER: u32 = 1 << 31;
         let frame = match self {
@@ -104,7 +104,7 @@ fn print(len: usize, gate: Key) {
     gate.wait();
 }
 
-/// Awaits `future`. Returns how often the runtime got round to another task meanwhile.
+/// Awaits `future`. Returns how often other tasks of the runtime ran meanwhile.
 async fn turns_during<F: Future>(future: F) -> (F::Output, usize) {
     let turns = Rc::new(Cell::new(0));
     let mut future = pin!(within(future));
@@ -132,7 +132,7 @@ async fn a_flood_of_answers_holds_up_no_timeout(method: StartMethod) {
         let error = within(hostile).await.expect_err("it is endless");
         assert!(error.is_timeout(), "{kind:?}: {error}");
     }
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 async fn a_flood_of_answers_leaves_the_other_tasks_of_the_runtime_their_turns(method: StartMethod) {
@@ -144,12 +144,12 @@ async fn a_flood_of_answers_leaves_the_other_tasks_of_the_runtime_their_turns(me
         trial.submit_honest(20);
         trial.hostile().await.let_in().await;
         let (guest, turns) = turns_during(trial.hostile()).await;
-        // All of it was read, but for what fits in the pipe.
+        // All of it was read, except for what fits in the pipe.
         assert!(turns >= SENT / (256 * 1024), "{kind:?}: {turns} turns");
         drop(guest);
         within(hostile).await.expect("it returns");
     }
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 async fn a_flood_of_lines_leaves_the_other_tasks_of_the_runtime_their_turns(method: StartMethod) {
@@ -163,13 +163,14 @@ async fn a_flood_of_lines_leaves_the_other_tasks_of_the_runtime_their_turns(meth
     assert!(turns >= SENT / (64 * 1024), "{turns} turns");
     drop(guest);
     within(hostile).await.expect("it returns");
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }
 
 async fn a_process_that_a_dead_worker_left_delays_no_outcome_however_much_it_writes(
     method: StartMethod,
 ) {
-    /// Leaves processes that write frames into the pipe, and lines to stderr. Their groups are not the worker's.
+    /// Leaves processes that write frames into the pipe, and lines to stderr. They are not in the worker's process
+    /// group.
     #[expect(clippy::zombie_processes, reason = "the worker dies before them")]
     fn leave_writers(frames: PathBuf) {
         std::fs::write(&frames, Flood::Progress.frames().repeat(32)).expect("a file");
@@ -192,13 +193,11 @@ async fn a_process_that_a_dead_worker_left_delays_no_outcome_however_much_it_wri
     trial.submit_honest(20);
     let error = within(hostile).await.expect_err("it died");
     assert!(error.is_worker_lost(), "{error}");
-    trial.harms_nobody().await; // And the writers end with the pipes.
+    trial.harms_no_other().await; // The writers end with the pipes.
 }
 
-async fn what_a_worker_sends_behind_a_large_result_that_never_arrives_is_limited(
-    method: StartMethod,
-) {
-    /// Announces a part that it never puts into the ring, and sends on.
+async fn frames_behind_a_large_result_that_never_arrives_are_limited(method: StartMethod) {
+    /// Announces a part that it never puts into the ring, and continues to send.
     fn send_behind(gate: Key) {
         let inside = Inside::find();
         let part = [0x92, 0, 0xce, 0, 1, 0, 0]; // At 0, 64 KiB.
@@ -210,7 +209,7 @@ async fn what_a_worker_sends_behind_a_large_result_that_never_arrives_is_limited
         while sent < 64 * MIB && (&inside.pipe).write_all(&more).is_ok() {
             sent += more.len();
         }
-        gate.wait(); // It was not ended.
+        gate.wait(); // The worker was not ended.
     }
     let mut trial = Trial::new(builder(method).max_workers(2));
     let hostile = trial.pool.submit(send_behind, trial.key());
@@ -220,5 +219,5 @@ async fn what_a_worker_sends_behind_a_large_result_that_never_arrives_is_limited
         _ = trial.hostile() => panic!("it could send 64 MiB"),
     };
     is_breach(&outcome.expect_err("it was ended"), "sending more");
-    trial.harms_nobody().await;
+    trial.harms_no_other().await;
 }

@@ -1,4 +1,4 @@
-//! A preload that takes over its fork server and answers in its place.
+//! A hostile preload that sends answers in place of its fork server.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, IoSlice};
@@ -17,14 +17,14 @@ use super::methods::{builder, run};
 
 /// A variant of `FromForkServer`.
 const FORKED: u8 = 0;
-/// The number of the request that comes with the first message.
+/// The number of the request in the first message.
 const FIRST: u8 = 1;
 
 fn pid(id: u32) -> Pid {
     Pid::from_raw(id.cast_signed()).expect("a process id")
 }
 
-/// What the preload sends as the process that it has forked.
+/// The process that the preload claims to have forked.
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 enum Lie {
     /// A pidfd and the id of another process.
@@ -37,7 +37,7 @@ enum Lie {
     Itself,
 }
 
-/// In the fork server: says that it is ready, and that the worker is this process. Does nothing else.
+/// In the fork server: reports that it is ready, and that the worker is this process. Does nothing else.
 fn lie(lie: Lie) {
     let own = std::process::id();
     let pidfd = |id| pidfd_open(pid(id), PidfdFlags::empty()).expect("a pidfd");
@@ -101,7 +101,7 @@ impl Drop for Bystanders {
     }
 }
 
-/// The parent signals no process that its fork server only names.
+/// The parent does not signal a process merely because its fork server names it.
 #[test]
 fn a_fork_server_that_answers_with_a_foreign_process_harms_none() {
     run(2, async {

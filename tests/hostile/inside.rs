@@ -1,5 +1,5 @@
-//! What a task finds of its own worker: the page that it shares with its parent, the pipe with its answers, its
-//! socket. The numbers are those of `src/wire`: `page.rs`, `claim.rs`, `outcomes.rs` and `message.rs`.
+//! How a task finds its own worker's resources: the page that it shares with its parent, the pipe for its answers, its
+//! socket. The offsets and numbers are those of `src/wire`: `page.rs`, `claim.rs`, `outcomes.rs` and `message.rs`.
 
 #![allow(dead_code, reason = "a vocabulary; each trial uses a part of it")]
 
@@ -30,9 +30,9 @@ pub(crate) const OVERDUE: u8 = 5;
 pub(crate) const CANCELLED: u8 = 6;
 pub(crate) const LAST: u8 = 7;
 
-/// A worker, as a task in it finds it.
+/// The resources of a worker, as a task in it finds them.
 pub(crate) struct Inside {
-    /// Where the page lies.
+    /// The address of the page.
     page: usize,
     /// The answers to the parent. The same open file as the worker's own.
     pub(crate) pipe: File,
@@ -63,7 +63,7 @@ impl Claim {
 }
 
 impl Inside {
-    /// Called by a task in a worker.
+    /// Finds them. Called by a task in a worker.
     pub(crate) fn find() -> Self {
         Self {
             page: page(),
@@ -97,7 +97,7 @@ impl Inside {
         running.next().expect("the task runs")
     }
 
-    /// The claims of the calls behind the task's own, which have not begun.
+    /// The claims of the calls behind the task's own, which have not started.
     pub(crate) fn calls_ahead(&self) -> Vec<Claim> {
         let first = self.own().seq + 1;
         let claims = (first..first + SLOTS as u32 - 1).map(|seq| {
@@ -137,8 +137,9 @@ impl Inside {
             .store(bytes.len() as u64, Ordering::Release);
     }
 
-    /// The word at `offset` bytes of the head of a ring. `way` is 0 to the worker and 1 from it. Words of rings are
-    /// half as wide: WRITTEN and ROOM_WANTED are at 0, SECURED at 8, READ and BYTES_WANTED at 128.
+    /// The word at `offset` bytes of the head of a ring. `way` is 0 for the ring to the worker and 1 for the ring from
+    /// it. Words of rings have half the width: WRITTEN and ROOM_WANTED are at 0, SECURED at 8, READ and BYTES_WANTED at
+    /// 128.
     pub(crate) fn ring(&self, way: usize, offset: usize) -> &'static AtomicU64 {
         self.word(RINGS + 256 * way + offset)
     }
@@ -188,10 +189,10 @@ pub(crate) const READY: u8 = 0;
 pub(crate) const PROGRESS: u8 = 2;
 pub(crate) const BULK: u8 = 3;
 pub(crate) const EVENT: u8 = 4;
-/// One before, if there are no events.
+/// Its number is one less without the feature `tracing`.
 pub(crate) const TAKEN: u8 = if cfg!(feature = "tracing") { 5 } else { 4 };
 
-/// The last one.
+/// The last of these variants.
 pub(crate) const MOVED: u8 = TAKEN + 1;
 
 /// A number as the only field of a message.
@@ -199,8 +200,8 @@ pub(crate) fn one_number(number: u32) -> Vec<u8> {
     [&[0x91, 0xce][..], &number.to_be_bytes()].concat()
 }
 
-/// The address of the page: of all mappings of such a file with this length, the one in which a call began last. (A
-/// worker by `Fork` may have inherited its parent's mappings of others.)
+/// The address of the page. Of all mappings of such a file with this length, it is the one in which a call began last.
+/// (With `Fork`, a worker may have inherited its parent's mappings of others.)
 fn page() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
     let files = maps
@@ -235,8 +236,8 @@ fn word(page: usize, offset: usize) -> &'static AtomicU64 {
     }
 }
 
-/// The descriptor with the highest number of its kind, stdout and stderr aside: a worker keeps its own out of the
-/// tasks' reach.
+/// The descriptor with the highest number of its kind, except stdout and stderr: a worker gives its own descriptors
+/// high numbers.
 pub(crate) fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
     let output = [1, 2].map(|number| fs::read_link(format!("/proc/self/fd/{number}")).ok());
@@ -250,7 +251,7 @@ pub(crate) fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> b
     numbers.sort_unstable();
     let found = numbers.into_iter().rev().find_map(|number| {
         #[expect(unsafe_code, reason = "a descriptor that it found")]
-        // SAFETY: it was open just now, and the worker keeps it open.
+        // SAFETY: the descriptor was open just now, and the worker keeps it open.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         is_meant(fd).then(|| fd.try_clone_to_owned().expect("a descriptor"))
     });

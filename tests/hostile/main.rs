@@ -1,8 +1,8 @@
-//! Tasks that take over their worker: each finds the memory and the descriptors that the worker shares with its
-//! parent, and writes what it likes. It loses its own outcome, and harms no other task.
+//! Hostile tasks: each finds the memory and the descriptors that its worker shares with the parent, and writes
+//! arbitrary data. It loses its own outcome, and affects no other task.
 //!
-//! - [`inside`]: what such a task finds of its worker;
-//! - [`trial`]: a pool with honest tasks, and what must be true at the end;
+//! - [`inside`]: how such a task finds its worker's resources;
+//! - [`trial`]: a pool with honest tasks, and the checks at the end;
 //! - the others have the trials, by theme: [`ahead`], [`announcements`], [`before_ready`], [`claims`], [`clocks`],
 //!   [`floods`]; [`forkserver`]: a preload that answers for its fork server; [`memory`]: the memory of other processes;
 //!   [`objects`]: shared objects; [`outcome`]: a `Process`.

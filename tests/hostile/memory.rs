@@ -1,4 +1,4 @@
-//! The memory of other processes of the same user, as a debugger reads it.
+//! Attempts to read the memory of other processes of the same user, as a debugger does.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -52,7 +52,7 @@ async fn no_worker_is_dumpable_unless_the_builder_says_so(method: StartMethod) {
     assert!(is_dumpable(), "this process stays as it was");
 }
 
-/// Which of these processes this one, and its parent if that is one of them, may read the memory of.
+/// Those of these processes, and of this one's parent if it is among them, whose memory this process may read.
 fn readable(pids: Vec<u32>) -> Vec<u32> {
     let own = std::process::id();
     let may_read = |pid: &u32| {
@@ -75,7 +75,7 @@ fn parent_of(pid: u32) -> u32 {
         .expect("an id")
 }
 
-/// A task that is taken over reads no other worker's memory, and not that of the fork server.
+/// A hostile task cannot read the memory of another worker or of the fork server.
 #[test]
 fn a_worker_cannot_read_the_memory_of_another_one() {
     alone_as_nobody(
@@ -95,7 +95,7 @@ fn a_worker_cannot_read_the_memory_of_another_one() {
                     (found.expect("it ran"), pids.len() - 1)
                 };
                 let (readable, _) = look(builder(method)).await;
-                assert_eq!(readable, [], "{method:?}");
+                assert_eq!(readable, [0_u32; 0], "{method:?}");
                 let (readable, others) = look(builder(method).dumpable(true)).await;
                 assert_eq!(readable.len(), others, "{method:?}: a debugger reads each");
             }
@@ -103,7 +103,7 @@ fn a_worker_cannot_read_the_memory_of_another_one() {
     );
 }
 
-/// What a task of an ordinary user does with `/proc` and with the objects of this crate.
+/// The operations of an ordinary user's task on `/proc` and the objects of this crate.
 fn use_everything(lock: Lock) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     fs::read_to_string("/proc/self/statm").map_err(text)?;
@@ -131,7 +131,7 @@ fn use_everything(lock: Lock) -> Result<(), String> {
     Ok(())
 }
 
-/// Ends while it has the lock.
+/// Ends while it holds the lock.
 fn die_with(lock: Lock) {
     let _guard = lock.blocking_lock();
     std::process::abort();
@@ -147,7 +147,7 @@ fn a_worker_of_an_ordinary_user_misses_nothing_that_it_needs() {
             let pool = pool.build().expect("a pool");
             let used = within(pool.submit(use_everything, lock.clone())).await;
             assert_eq!(used.expect("it ran"), Ok(()), "{method:?}");
-            // It reads its own memory, and is replaced for it.
+            // The task reads its own memory size, and the worker is replaced because of it.
             let first = pool.workers().first().map(|worker| worker.pid());
             eventually(|| {
                 let worker = pool.workers().first().map(|worker| worker.pid());
@@ -162,7 +162,7 @@ fn a_worker_of_an_ordinary_user_misses_nothing_that_it_needs() {
                 "{method:?}: the holder is known to be dead"
             );
             within(pool.shutdown()).await;
-            assert_eq!(children(), [], "{method:?}");
+            assert_eq!(children(), [0_u32; 0], "{method:?}");
         }
     });
 }
@@ -178,7 +178,7 @@ fn is_secret(bytes: &[u8]) -> bool {
         .all(|(byte, hidden)| *byte == !hidden)
 }
 
-/// Where the secret is in the memory that this process can write, and whether its parent's environment shows it.
+/// Where the secret is in this process's writable memory, and whether its parent's environment shows it.
 fn find_secret() -> (Vec<String>, bool) {
     const MOST: usize = 16 << 20;
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
@@ -196,12 +196,12 @@ fn find_secret() -> (Vec<String>, bool) {
         let windows = bytes[..len].windows(HIDDEN.len());
         let mut secrets = windows.filter(|window| window[0] == !HIDDEN[0] && is_secret(window));
         found.extend(secrets.next().map(|_| line.to_owned()));
-        bytes.fill(0); // Or it would be found where this was.
+        bytes.fill(0); // Otherwise the search would find this copy.
     }
     let parent = rustix::process::getppid()
         .expect("a parent")
         .as_raw_nonzero();
-    // One of an ordinary user that is not dumpable shows nothing.
+    // The environment of an ordinary user's process that is not dumpable cannot be read.
     let environ = fs::read(format!("/proc/{parent}/environ")).unwrap_or_default();
     (found, environ.windows(HIDDEN.len()).any(is_secret))
 }
@@ -230,7 +230,7 @@ async fn a_cleared_environment_is_in_no_memory_of_a_worker_or_a_process(method: 
         for (what, found) in [("process", process), ("worker", worker)] {
             let (places, at_parent) = found.expect("it ran");
             assert_eq!(places.is_empty(), clear, "{what}: {places:?}");
-            // A worker that is no fork of a fork server has the program as its parent.
+            // A worker without a fork server has the program as its parent.
             let is_server = method == StartMethod::ForkServer;
             assert!(
                 !clear || !is_server || !at_parent,

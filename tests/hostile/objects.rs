@@ -1,7 +1,8 @@
-//! Shared objects, one holder of which is hostile: it changes what it shares, or sends something else in place of it.
+//! Shared objects with a hostile holder, which changes what it shares, or sends something else in its place.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,18 +43,18 @@ fn descriptors() -> Vec<(i32, String)> {
 
 #[expect(unsafe_code, reason = "a descriptor that it found")]
 fn borrow(number: i32) -> BorrowedFd<'static> {
-    // SAFETY: it is open, and its owner outlives the test's use of it.
+    // SAFETY: the descriptor is open, and its owner outlives the test's use of it.
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
-/// Makes it wait instead of failing.
+/// Makes it block instead of failing.
 fn make_blocking(fd: BorrowedFd<'_>) {
     let flags = rustix::fs::fcntl_getfl(fd).expect("it is open");
     let blocking = flags - OFlags::NONBLOCK;
     rustix::fs::fcntl_setfl(fd, blocking).expect("it is open");
 }
 
-/// Puts `other` in place of the descriptor of this kind that `object` has and no other object.
+/// Replaces the descriptor of this kind that belongs to `object` by `other`.
 fn replaced<T>(kind: &str, make: impl FnOnce() -> T, other: impl AsFd) -> T {
     let before = descriptors();
     let object = make();
@@ -63,7 +64,7 @@ fn replaced<T>(kind: &str, make: impl FnOnce() -> T, other: impl AsFd) -> T {
         panic!("not one {kind}: {new:?}");
     };
     #[expect(unsafe_code, reason = "a descriptor that it found")]
-    // SAFETY: it is open, and is not closed here.
+    // SAFETY: the descriptor is open, and is not closed here.
     let target = unsafe { OwnedFd::from_raw_fd(number) };
     let mut target = std::mem::ManuallyDrop::new(target);
     rustix::io::dup2(other, &mut target).expect("a descriptor");
@@ -72,19 +73,32 @@ fn replaced<T>(kind: &str, make: impl FnOnce() -> T, other: impl AsFd) -> T {
 
 const EVENTFD: &str = "anon_inode:[eventfd]";
 
-/// The eventfds that this process has: what the system calls each, and its number here.
+/// The system's identity of this eventfd.
+fn event_id(number: i32) -> Option<String> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+    let id = info.lines().find(|line| line.starts_with("eventfd-id"))?;
+    Some(id.to_owned())
+}
+
+/// The eventfds of this process: the system's identity of each, and its number here.
 fn eventfds() -> Vec<(String, i32)> {
     let all = descriptors().into_iter();
     let eventfds = all.filter(|(_, target)| target.starts_with(EVENTFD));
-    let named = eventfds.filter_map(|(number, _)| {
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-        let id = info.lines().find(|line| line.starts_with("eventfd-id"))?;
-        Some((id.to_owned(), number))
-    });
+    let named = eventfds.filter_map(|(number, _)| Some((event_id(number)?, number)));
     named.collect()
 }
 
-/// Fills these eventfds as far as possible, and makes them wait. Others may be those of a runtime.
+/// Copies of all eventfds of this process. While they are open, the system gives no new eventfd one of their
+/// identities.
+fn copies_of_eventfds() -> Vec<OwnedFd> {
+    let open = eventfds().into_iter();
+    // Another test may close one meanwhile.
+    let copies =
+        open.filter_map(|(_, number)| rustix::io::fcntl_dupfd_cloexec(borrow(number), 0).ok());
+    copies.collect()
+}
+
+/// Fills these eventfds as far as possible, and makes them block. Others may be those of a runtime.
 fn fill_events(meant: Vec<String>, _: Event, _: Lock, _: Queue<u8>) {
     let mut filled = 0;
     for (id, number) in eventfds() {
@@ -97,23 +111,24 @@ fn fill_events(meant: Vec<String>, _: Event, _: Lock, _: Queue<u8>) {
             filled += 1;
         }
     }
-    // The system may have given the name of one that another test has closed to one of this worker's own.
     assert!(filled >= 3, "{filled} are here");
 }
 
 async fn an_eventfd_that_blocks_and_is_full_holds_up_no_one(method: StartMethod) {
     let pool = pool(method);
-    let others = eventfds();
+    let copies = copies_of_eventfds();
     let lock = Lock::new().expect("a lock");
     let (event, queue) = (
         Event::new().expect("an event"),
         Queue::bounded(1).expect("a queue"),
     );
-    let mut meant = eventfds();
-    meant.retain(|eventfd| !others.contains(eventfd));
-    let meant: Vec<String> = meant.into_iter().map(|(id, _)| id).collect();
+    let others = copies.iter().filter_map(|copy| event_id(copy.as_raw_fd()));
+    let others: HashSet<String> = others.collect();
+    let meant = eventfds().into_iter().map(|(id, _)| id);
+    let meant: Vec<String> = meant.filter(|id| !others.contains(id)).collect();
+    drop(copies);
     event.set();
-    // Someone waits for each, so each change rings.
+    // A task waits for each object, so each change rings.
     let held = lock.lock().await;
     let waiter = lock.clone();
     let waits_for_lock = in_thread(move || drop(waiter.blocking_lock()));
@@ -217,7 +232,7 @@ fn send_bad_memory(
     let permits = |file| replaced(MEMORY, || Semaphore::new(1).expect("permits"), file);
     let queue = |file| replaced(MEMORY, || Queue::unbounded().expect("a queue"), file);
     for sealed in [false, true] {
-        // Only what is not sealed is refused where memory is never complete.
+        // Where memory is never complete, only unsealed files are refused.
         let file = || memory_file(sealed, !sealed);
         blocks.blocking_put(block(file())).expect("room");
         values.blocking_put(value(file())).expect("room");
@@ -234,7 +249,7 @@ fn send_bad_memory(
         .expect("room");
 }
 
-/// The queue has items that cannot be decoded, this many.
+/// The queue has this many items that cannot be decoded.
 fn has_refused<T: serde::Serialize + serde::de::DeserializeOwned + Send + 'static>(
     queue: &Queue<T>,
     count: usize,
@@ -300,7 +315,7 @@ fn send_other_kinds(events: Queue<Event>, connections: Queue<Connection<u8, u8>>
         .expect("a port")
         .into();
     for fd in [&stream, &network, &reader.into(), &file] {
-        // Both ends are sockets: one is made here, so that there is one.
+        // Both ends are sockets. One is created here, so that there is at least one.
         let (one, _other) = rustix_pair();
         let connection = connection_of(one, fd);
         connections.blocking_put(connection).expect("room");
@@ -325,7 +340,7 @@ fn connection_of(end: Connection<u8, u8>, fd: &OwnedFd) -> Connection<u8, u8> {
     // The last two are the ends of the new pipe, its first end first.
     let number = sockets[sockets.len() - 2];
     #[expect(unsafe_code, reason = "a descriptor that it found")]
-    // SAFETY: it is open, and is not closed here.
+    // SAFETY: the descriptor is open, and is not closed here.
     let target = unsafe { OwnedFd::from_raw_fd(number) };
     let mut target = std::mem::ManuallyDrop::new(target);
     rustix::io::dup2(fd, &mut target).expect("a descriptor");
@@ -361,7 +376,7 @@ fn shorten(memory: SharedMemory) {
 
 async fn named_memory_that_is_shortened_is_an_error_and_no_signal(method: StartMethod) {
     let pool = pool(method);
-    let name = format!("hostile.{}", std::process::id());
+    let name = format!("hostile.{method:?}.{}", std::process::id()); // The other methods have theirs at the same time.
     let memory = SharedMemory::create_named(&name, LEN).expect("memory");
     memory.write(5, b"hello");
     within(pool.submit(shorten, memory.clone()))
@@ -382,7 +397,7 @@ async fn named_memory_that_is_shortened_is_an_error_and_no_signal(method: StartM
     within(pool.shutdown()).await;
 }
 
-/// Sets all words of the lock in turn to what makes no sense.
+/// Sets all words of the lock in turn to invalid values.
 fn spoil(lock: Lock, word: u64) {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
     let page = rustix::param::page_size();
@@ -395,7 +410,7 @@ fn spoil(lock: Lock, word: u64) {
         if end - start == page {
             for offset in [0, 8, 16, 24] {
                 #[expect(unsafe_code, reason = "memory that it found")]
-                // SAFETY: a page of the lock, which is mapped as long as the lock is there.
+                // SAFETY: a page of the lock, which is mapped while the lock exists.
                 let found =
                     unsafe { std::sync::atomic::AtomicU64::from_ptr((start + offset) as *mut u64) };
                 found.store(word, std::sync::atomic::Ordering::SeqCst);
@@ -416,7 +431,7 @@ async fn words_of_a_lock_that_make_no_sense_are_no_panic_and_no_loop(method: Sta
         let acts = in_thread(move || {
             let soon = Duration::from_millis(20);
             drop(lock.try_lock());
-            // It is free, or a process that has not ended has it.
+            // The lock is free, or a process that has not ended holds it.
             drop(lock.blocking_lock_timeout(soon));
             let _ = format!("{lock:?}");
             lock

@@ -1,4 +1,4 @@
-//! A process that runs one function, and lies about its outcome.
+//! A process that runs one function, and forges its outcome.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -30,7 +30,7 @@ fn outcome_file() -> File {
     file.into()
 }
 
-/// Claims an outcome of `len` bytes, without any, and exits.
+/// Claims an outcome of `len` bytes without writing any, and exits.
 fn claim(len: u64) -> u64 {
     let file = outcome_file();
     file.set_len(8 + len).expect("it grows");
@@ -38,7 +38,7 @@ fn claim(len: u64) -> u64 {
     std::process::exit(0);
 }
 
-/// The largest amount of memory that this process ever had, in KiB.
+/// The highest memory use of this process so far, in KiB.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -54,7 +54,7 @@ async fn an_outcome_without_memory_behind_it_costs_its_reader_none(method: Start
         for _ in 0..2 {
             match within(process.join()).await {
                 Err(error) if len < 1 << 40 => assert!(error.is_codec(), "{error}"),
-                Err(_) => {} // No file is that long.
+                Err(_) => {} // No file can be that long.
                 Ok(number) => panic!("{number} is in the file"),
             }
         }
@@ -63,7 +63,8 @@ async fn an_outcome_without_memory_behind_it_costs_its_reader_none(method: Start
     assert!(grown < 200 << 10, "{grown} KiB");
 }
 
-/// Leaves a shell that has the outcome file, and replaces the outcome by 2 once it can read a line from `gate`.
+/// Leaves a shell that has the outcome file open, and that replaces the outcome by 2 once it can read a line from
+/// `gate`.
 #[expect(clippy::zombie_processes, reason = "it outlives this process")]
 fn leave_a_writer(folder: PathBuf) -> u64 {
     let file = outcome_file();

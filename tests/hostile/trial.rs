@@ -1,4 +1,4 @@
-//! A pool with honest tasks, beside which a hostile one runs.
+//! A pool with honest tasks and one hostile task.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -17,21 +17,21 @@ use super::common::folder::Folder;
 use super::common::{Gate, Guest, Key, eventually, within};
 
 /// A test that takes this long hangs, with the locks that it holds.
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIME_LIMIT: Duration = Duration::from_secs(240);
 
-/// A pool, its honest tasks, and what they left.
+/// A pool, its honest tasks, and the records that they left.
 pub(crate) struct Trial {
     pub(crate) pool: Arc<ProcessPoolExecutor>,
-    /// Where hostile tasks stand once they have done their work.
+    /// The gate at which hostile tasks wait once they have done their work.
     pub(crate) gate: Gate,
     honest: Vec<JoinHandle<u32>>,
-    /// The number of honest tasks that are known to have ended well.
+    /// The number of honest tasks whose success was checked.
     checked: u32,
     runs: Folder,
     _watchdog: mpsc::Sender<()>,
 }
 
-/// An honest task: returns its number, and notes that it ran.
+/// An honest task: returns its number, and records that it ran.
 fn honest(runs: PathBuf, number: u32) -> u32 {
     let run = runs.join(number.to_string());
     let file = File::options().append(true).create(true).open(run);
@@ -82,7 +82,7 @@ impl Trial {
         }
     }
 
-    /// Each honest task so far has run once and returned its number.
+    /// Checks that each honest task so far has run once and returned its number.
     pub(crate) async fn all_honest(&mut self) {
         for handle in self.honest.drain(..) {
             let number = within(handle).await.expect("an honest task");
@@ -93,8 +93,8 @@ impl Trial {
         }
     }
 
-    /// Waits until all that was submitted is answered. Then no worker has outcomes to write, which would get in between
-    /// what a hostile task writes.
+    /// Waits until everything that was submitted has an outcome. Workers then have no outcomes to write, which could
+    /// mix with what a hostile task writes.
     pub(crate) async fn is_quiet(&self) {
         eventually(|| {
             let stats = self.pool.stats();
@@ -114,8 +114,9 @@ impl Trial {
         self.gate.guest()
     }
 
-    /// Each honest task has run once and returned its number, the pool works and is empty, and it ends.
-    pub(crate) async fn harms_nobody(mut self) {
+    /// Checks that each honest task has run once and returned its number, that the pool works and is empty, and that it
+    /// ends.
+    pub(crate) async fn harms_no_other(mut self) {
         self.all_honest().await;
         let numbers: Vec<u64> = (0..200).collect();
         let doubled = self.pool.map(double, numbers);
@@ -129,12 +130,12 @@ impl Trial {
     }
 }
 
-/// Ends the process if the result lives on for too long. A thread that spins in a lock would hang the test also
-/// while it fails.
+/// Ends the process if the result is not dropped in time. A thread that spins in a lock would otherwise hang the test
+/// even while it fails.
 fn watchdog() -> mpsc::Sender<()> {
     let (alive, ends) = mpsc::channel();
     std::thread::spawn(move || {
-        if ends.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if ends.recv_timeout(TIME_LIMIT) == Err(RecvTimeoutError::Timeout) {
             eprintln!("a trial hangs");
             std::process::abort();
         }
@@ -142,7 +143,7 @@ fn watchdog() -> mpsc::Sender<()> {
     alive
 }
 
-/// The worker was ended for what it did.
+/// Whether the worker was ended because it broke the protocol.
 #[allow(dead_code, reason = "for trials of what a worker sends")]
 #[track_caller]
 pub(crate) fn is_breach(error: &TaskError, words: &str) {

@@ -1,5 +1,5 @@
-//! Work is sent to workers ahead of the answer before, several items at a time. No item waits behind a long
-//! one for that while another worker has nothing to do.
+//! Work is sent ahead to workers, several items at a time. Even so, no item waits behind a long one while another
+//! worker is idle.
 
 #![cfg(target_os = "linux")]
 
@@ -30,7 +30,7 @@ held_by_every_executor! {
     2; whatever_is_mixed_no_quick_task_waits_for_the_long_one,
 }
 
-/// The long task, if it has a gate. Otherwise works for `micros` microseconds.
+/// The long task, if it has a gate. Otherwise a task that works for `micros` microseconds.
 fn task(gate: Option<Key>, micros: u64, n: usize) -> usize {
     if let Some(gate) = gate {
         gate.wait();
@@ -59,7 +59,7 @@ enum Way {
     MapInChunks(usize),
 }
 
-/// All quick tasks end before the long one may.
+/// All quick tasks must end before the long one may.
 async fn run(executor: &dyn Executor, mut mix: Mix) {
     if let Way::MapInChunks(size) = mix.way {
         mix.before = mix.before.next_multiple_of(size) + size - 1;
@@ -138,7 +138,7 @@ async fn whatever_is_mixed_no_quick_task_waits_for_the_long_one(kind: Kind) {
     let pool = kind.bounded(2, 2000); // Room for all of a mix.
     for _ in 0..30 {
         let mix = mixes.new_tree(&mut random).expect("any will do").current();
-        println!("{mix:?}"); // Shown if it fails.
+        println!("{mix:?}"); // Shown if the test fails.
         run(&*pool, mix).await;
     }
     within(pool.shutdown()).await;

@@ -1,4 +1,4 @@
-//! What a client of an axum service sees of each way in which a task may end.
+//! What a client of an axum service sees for each way in which a task can end.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! What travels to a worker and back, what cannot, and that nothing a task does to its standard
-//! streams gets in the way.
+//! Values that can be sent to a worker and back, and values that cannot. Also that whatever a task does to its standard
+//! streams does not affect the protocol.
 
 #![cfg(target_os = "linux")]
 
@@ -45,7 +45,7 @@ where
         .expect("it survives")
 }
 
-/// The value survives the trip, as it survives serde_json.
+/// The value survives the round trip, as it survives serde_json.
 async fn survives<T>(pool: &ProcessPoolExecutor, value: T)
 where
     T: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + 'static,
@@ -227,7 +227,7 @@ async fn maps_with_any_key_survive() {
         BTreeMap::from([(address().ip, BTreeSet::from([1, 2]))]),
     )
     .await;
-    // More than serde_json can: keys that are no strings in any way.
+    // More than serde_json supports: keys that are not strings.
     let pairs = BTreeMap::from([(vec![(1, 'a')], 1), (vec![], 2)]);
     assert_eq!(trip(&pool, pairs.clone()).await, pairs);
 }
@@ -356,7 +356,7 @@ async fn a_some_around_nothing_arrives_as_it_is() {
     }
 }
 
-/// The exception that the docs of `Data` name; serde_json keeps these apart.
+/// The exception that the documentation of `Data` names; serde_json distinguishes these.
 #[tokio::test]
 async fn an_untagged_enum_confuses_bytes_with_text_and_nothing_else() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -446,7 +446,7 @@ async fn a_value_that_nests_too_deep_is_refused_where_it_is_sent() {
     assert_eq!(pool.stats().restarts, Default::default());
 }
 
-/// Of every kind that has a length, between parts that would be misread if the length was cut.
+/// For every kind that has a length, between parts that would be misread if the length were truncated.
 #[cfg(target_pointer_width = "64")]
 #[tokio::test]
 async fn a_part_over_4_gib_is_refused_before_anything_is_sent() {
@@ -463,7 +463,7 @@ async fn a_part_over_4_gib_is_refused_before_anything_is_sent() {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             use serde::ser::{SerializeMap as _, SerializeSeq as _};
             match self {
-                // The memory is never touched.
+                // The memory is never touched, so it is not allocated.
                 Self::Bytes => serializer.serialize_bytes(&vec![0; LEN]),
                 Self::List => {
                     let mut list = serializer.serialize_seq(Some(LEN))?;
@@ -535,7 +535,7 @@ async fn any_json_value_survives() {
     }
 }
 
-/// Refuses to be written, or to be read.
+/// Fails to be written, or to be read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stubborn {
     Unwritable,
@@ -622,7 +622,7 @@ async fn a_frame_over_the_limit_is_refused_with_both_sizes() {
     assert_eq!(pid.expect("a pid"), after.expect("the same worker"));
 }
 
-/// Whether a number in the text is `size`, give or take what a frame adds.
+/// Whether a number in the text is `size`, plus or minus the overhead of a frame.
 fn has_size_near(text: &str, size: usize) -> bool {
     text.split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|digits| digits.parse::<usize>().ok())
@@ -643,7 +643,7 @@ async fn large_arguments_and_results_both_ways_at_once_never_deadlock() {
     }
 }
 
-/// Runs `meddle` in a worker, and then sees whether the worker still understands.
+/// Runs `meddle` in a worker, and then checks that the worker still works.
 async fn leaves_the_protocol_intact(meddle: fn(&ProcessPoolExecutor) -> Meddling) {
     let pool = processes(1);
     let before = within(pool.submit(std::process::id, ())).await;
@@ -659,7 +659,7 @@ async fn leaves_the_protocol_intact(meddle: fn(&ProcessPoolExecutor) -> Meddling
 type Meddling = concurrent_futures::JoinHandle<()>;
 
 #[tokio::test]
-async fn what_a_task_prints_leaves_the_protocol_intact() {
+async fn prints_of_a_task_leave_the_protocol_intact() {
     fn print() {
         println!("a line for stdout");
         print!("half a line");
@@ -669,7 +669,7 @@ async fn what_a_task_prints_leaves_the_protocol_intact() {
 }
 
 #[tokio::test]
-async fn what_a_task_writes_raw_leaves_the_protocol_intact() {
+async fn raw_writes_of_a_task_leave_the_protocol_intact() {
     fn write() {
         let frame = [0, 0, 0, 4, 1, 2, 3, 4, 0xff, 0xff, 0xff, 0xff];
         rustix::io::write(rustix::stdio::stdout(), &frame).expect("stdout is there");
@@ -718,7 +718,7 @@ async fn a_task_may_put_other_files_in_place_of_the_standard_streams() {
     leaves_the_protocol_intact(|pool| pool.submit(replace, ())).await;
 }
 
-/// Among values of other kinds, so that one that is read badly spoils the next.
+/// Among values of other kinds, so that a value that is read wrongly corrupts the next one.
 #[tokio::test]
 async fn a_value_of_json_goes_through_a_queue_and_a_pipe() {
     let value = json!({"a": [1, null, "b"], "c": {"d": 0.5}});

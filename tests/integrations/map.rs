@@ -27,7 +27,7 @@ use self::each::{Gates, HOUR, jump, on_each, pass};
 
 concurrent_futures::init_before_main!();
 
-/// Room in a queue for all that a test submits.
+/// Room in a queue for everything that a test submits.
 const PLENTY: usize = 100_000;
 
 fn double(x: u64) -> u64 {
@@ -102,7 +102,7 @@ async fn a_slow_item_holds_up_no_other_item_of_its_chunk_while_a_thread_idles() 
 }
 
 #[tokio::test]
-async fn the_rest_of_a_chunk_that_threads_have_begun_is_cancelled_by_a_shutdown() {
+async fn the_rest_of_a_started_chunk_of_threads_is_cancelled_by_a_shutdown() {
     let pool = ThreadPoolExecutor::with_workers(1).expect("threads");
     let gates = Gates::new(1);
     let (gate, _) = gates.item(0);
@@ -299,8 +299,8 @@ async fn a_panic_in_the_source_surfaces() {
     }
 }
 
-/// Checks that of tasks of `pass_and_write`, on an executor with one worker, the one at its gate
-/// was cancelled and those in the queue have left it.
+/// For tasks of `pass_and_write` on an executor with one worker, checks that the one at its gate was cancelled and that
+/// those in the queue have left it.
 async fn assert_cancelled(executor: &Arc<dyn Executor>, running: Guest, file: PathBuf) {
     if running.pid() == std::process::id() {
         drop(running); // A thread continues, and can see it.
@@ -448,7 +448,7 @@ async fn after_a_shutdown_a_map_gives_what_was_accepted_and_one_error() {
 }
 
 #[tokio::test]
-async fn a_map_of_an_executor_that_is_gone_is_one_error() {
+async fn a_map_of_a_dropped_executor_is_one_error() {
     for ordered in [true, false] {
         let executors: [Arc<dyn Executor>; 2] = [
             Arc::new(ThreadPoolExecutor::new().unwrap()),

@@ -1,4 +1,4 @@
-//! What a Prometheus server would scrape of two pools at work.
+//! What a Prometheus server would scrape from two working pools.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -46,9 +46,9 @@ impl Scrape {
     }
 }
 
-// One test uses the global recorder: there is one.
+// The recorder is global, so only one test uses it.
 #[tokio::test]
-async fn what_executors_do_is_measured_under_names_that_prometheus_expects() {
+async fn executors_are_measured_under_names_that_prometheus_expects() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let scrape = Scrape(recorder.handle());
     metrics::set_global_recorder(recorder).expect("there is no other");
@@ -178,9 +178,9 @@ async fn what_executors_do_is_measured_under_names_that_prometheus_expects() {
 }
 
 /// The longest wait for one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// A recorder whose gauges ask the pool for its state at each change.
+/// A recorder whose gauges query the state of the pool at each change.
 #[derive(Default)]
 struct AskingRecorder(Arc<AskingGauge>);
 
@@ -208,10 +208,10 @@ impl AskingGauge {
         let Some(pool) = self.pool.get().cloned() else {
             return;
         };
-        // In another thread, so that a lock that is held here is a failure and no hang.
+        // On another thread, so that a lock that is held here causes a failure and not a hang.
         let (answer, answered) = channel();
         thread::spawn(move || answer.send(pool.stats()));
-        if answered.recv_timeout(PATIENCE).is_ok() {
+        if answered.recv_timeout(TIME_LIMIT).is_ok() {
             self.answered.fetch_add(1, Ordering::Relaxed);
         } else {
             self.unanswered.fetch_add(1, Ordering::Relaxed);

@@ -19,7 +19,7 @@ use self::common::within;
 
 concurrent_futures::init_before_main!();
 
-/// By JSON and back.
+/// Encodes a value as JSON and decodes it.
 fn again<T: Serialize + DeserializeOwned>(value: &T) -> T {
     let text = serde_json::to_string(value).expect("it can be written");
     serde_json::from_str(&text).expect("it can be read")
@@ -199,11 +199,12 @@ fn a_build_error_can_be_cloned() {
     assert_eq!(clone.to_string(), error.to_string());
 }
 
-/// An error as data, every field of it, and what it says. A change here is a change of the documented format.
+/// Each error as data, with all its fields, and its text. A change here changes the documented format.
 fn documented() -> Vec<(Value, &'static str)> {
     let base = json!({
         "task": "shop::open", "kind": null, "started": false, "limit": null, "capacity": null,
-        "attempts": 1, "refusal": null, "reason": null, "panic": null, "death": null, "broken": false,
+        "attempts": 1, "host": null, "worker": null, "worker_name": null, "refusal": null, "reason": null, "panic": null,
+        "death": null, "broken": false,
         "ready": null, "wanted": null, "index": null,
     });
     let panic = json!({

@@ -34,7 +34,7 @@ fn double(x: u64) -> u64 {
 async fn a_request_is_the_arguments_and_the_response_the_result() {
     let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
     let mut closed = TaskService::<_, u64, _>::new(&pool, double);
-    drop(pool); // The service does not keep it open.
+    drop(pool); // The service does not keep the pool open.
     let error = within(closed.ready()).await.expect_err("it was dropped");
     assert!(error.is_shutdown(), "{error}");
     let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
@@ -117,7 +117,7 @@ async fn load_shedding_time_outs_buffers_and_limits_compose() {
     assert_eq!(within(running).await.expect("a result"), 7);
     gate.guest().await.let_in().await;
     assert_eq!(within(waiting).await.expect("a result"), 7);
-    drop(shedding); // It waits for room since the call that it has shed.
+    drop(shedding); // It has been waiting for room since the call that it shed.
 
     let mut limited = ServiceBuilder::new()
         .buffer(4)

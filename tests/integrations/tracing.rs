@@ -1,4 +1,4 @@
-//! What a subscriber of the parent sees of its tasks, and of what they write in other processes.
+//! What a subscriber of the parent sees of its tasks, and of the events that they write in other processes.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -30,7 +30,7 @@ concurrent_futures::init_before_main!();
 type Fields = BTreeMap<&'static str, String>;
 
 #[derive(Clone, Debug, Default)]
-struct Seen {
+struct SeenSpan {
     name: &'static str,
     parent: Option<u64>,
     fields: Fields,
@@ -38,7 +38,7 @@ struct Seen {
 }
 
 #[derive(Clone, Debug)]
-struct Told {
+struct SeenEvent {
     level: Level,
     target: &'static str,
     line: Option<u32>,
@@ -49,8 +49,8 @@ struct Told {
 /// Notes all spans and events.
 #[derive(Clone, Default)]
 struct Notes {
-    spans: Arc<Mutex<HashMap<u64, Seen>>>,
-    events: Arc<Mutex<Vec<Told>>>,
+    spans: Arc<Mutex<HashMap<u64, SeenSpan>>>,
+    events: Arc<Mutex<Vec<SeenEvent>>>,
 }
 
 struct Collect<'a>(&'a mut Fields);
@@ -72,10 +72,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
             .and_then(|span| span.parent())
             .map(|span| span.id().into_u64());
         let name = attributes.metadata().name();
-        let mut seen = Seen {
+        let mut seen = SeenSpan {
             name,
             parent,
-            ..Seen::default()
+            ..SeenSpan::default()
         };
         attributes.record(&mut Collect(&mut seen.fields));
         self.spans
@@ -92,15 +92,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut told = Told {
+        let mut seen = SeenEvent {
             level: *metadata.level(),
             target: metadata.target(),
             line: metadata.line(),
             span: context.event_span(event).map(|span| span.id().into_u64()),
             fields: Fields::new(),
         };
-        event.record(&mut Collect(&mut told.fields));
-        self.events.lock().expect("no panic").push(told);
+        event.record(&mut Collect(&mut seen.fields));
+        self.events.lock().expect("no panic").push(seen);
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
@@ -111,7 +111,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
 }
 
 impl Notes {
-    /// Notes what this thread's subscriber gets from now on, up to a level.
+    /// Records what this thread's subscriber receives from now on, up to a level.
     fn begin(most: LevelFilter) -> (Self, DefaultGuard) {
         let notes = Self::default();
         let subscriber = tracing_subscriber::registry()
@@ -121,7 +121,7 @@ impl Notes {
     }
 
     /// The span of a task by its name.
-    fn task(&self, name: &str) -> (u64, Seen) {
+    fn task(&self, name: &str) -> (u64, SeenSpan) {
         let name = format!("{name:?}");
         let spans = self.spans.lock().expect("no panic");
         let found = spans
@@ -132,7 +132,7 @@ impl Notes {
             .unwrap_or_else(|| panic!("no {name} in {spans:#?}"))
     }
 
-    fn events(&self) -> Vec<Told> {
+    fn events(&self) -> Vec<SeenEvent> {
         self.events.lock().expect("no panic").clone()
     }
 }
@@ -196,7 +196,7 @@ async fn a_span_tells_how_its_task_ended() {
         );
         assert!(span.is_closed, "{name}");
     }
-    drop(cancelled); // Its span did not wait for that.
+    drop(cancelled); // Its span has closed before this.
 }
 
 #[tokio::test]
@@ -314,7 +314,7 @@ fn last_words() {
 }
 
 #[tokio::test]
-async fn what_a_task_wrote_before_it_killed_its_worker_is_told() {
+async fn output_of_a_task_that_killed_its_worker_is_reported() {
     let (notes, _guard) = Notes::begin(LevelFilter::INFO);
     let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
     let lost = within(pool.submit_with(&named("dying"), last_words, ())).await;
@@ -325,7 +325,7 @@ async fn what_a_task_wrote_before_it_killed_its_worker_is_told() {
 }
 
 #[tokio::test]
-async fn a_worker_sends_nothing_that_nobody_listens_to() {
+async fn a_worker_sends_no_events_without_a_subscriber() {
     let (notes, _guard) = Notes::begin(LevelFilter::ERROR);
     let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
     within(pool.submit(write_events, 9))
@@ -356,26 +356,26 @@ async fn an_isolated_worker_sends_its_events() {
 
 #[tokio::test]
 async fn a_task_knows_the_trace_that_it_belongs_to() {
-    let told = || worker::current().and_then(|task| task.traceparent().map(str::to_owned));
+    let seen = || worker::current().and_then(|task| task.traceparent().map(str::to_owned));
     let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
     let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
     let given = named("given").traceparent("00-trace-span-01");
     assert_eq!(
-        within(threads.submit_with(&given, told, ()))
+        within(threads.submit_with(&given, seen, ()))
             .await
             .expect("a result")
             .as_deref(),
         Some("00-trace-span-01")
     );
     assert_eq!(
-        within(processes.submit_with(&given, told, ()))
+        within(processes.submit_with(&given, seen, ()))
             .await
             .expect("a result")
             .as_deref(),
         Some("00-trace-span-01")
     );
     assert_eq!(
-        within(processes.submit(told, ())).await.expect("a result"),
+        within(processes.submit(seen, ())).await.expect("a result"),
         None,
         "the next has its own"
     );
@@ -386,7 +386,7 @@ async fn a_task_knows_the_trace_that_it_belongs_to() {
         span.id()?.into_u64()
     ))));
     assert!(!set_trace_propagator(|_| None));
-    let found = within(processes.submit_with(&named("traced"), told, ()))
+    let found = within(processes.submit_with(&named("traced"), seen, ()))
         .await
         .expect("a result");
     assert_eq!(found, Some(format!("00-{}-01", notes.task("traced").0)));
@@ -404,7 +404,7 @@ async fn a_task_knows_the_trace_that_it_belongs_to() {
     processes.shutdown().await;
 }
 
-/// Asks a task whether it runs, at each notification about its span.
+/// Checks whether a task runs, at each notification about its span.
 struct Asks(Arc<OnceLock<JoinHandle<()>>>);
 
 impl<S: Subscriber> Layer<S> for Asks {
@@ -414,7 +414,7 @@ impl<S: Subscriber> Layer<S> for Asks {
 }
 
 #[test]
-fn a_subscriber_may_ask_for_the_task_that_it_is_told_of() {
+fn a_subscriber_may_ask_for_the_task_of_an_event() {
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let task = Arc::new(OnceLock::new());

@@ -1,4 +1,4 @@
-//! Files and programs.
+//! What an isolated worker can do with files and programs.
 
 use std::ffi::CString;
 use std::fs;
@@ -30,7 +30,7 @@ fn write(path: PathBuf) -> i32 {
     code(fs::write(path, "written"))
 }
 
-/// By its name: no descriptor is opened.
+/// By its name, so no descriptor is opened.
 fn truncate(path: PathBuf) -> i32 {
     let path = CString::new(path.into_os_string().into_encoded_bytes()).expect("no NUL");
     #[expect(unsafe_code, reason = "calls the system")]
@@ -94,7 +94,7 @@ async fn an_isolated_worker_opens_only_what_is_allowed(method: StartMethod) {
     }
     assert_eq!(run("read", "/dev/null".into()).await, 0);
     assert_eq!(run("write", "/dev/null".into()).await, 0);
-    // Landlock does not see this. A worker that may write nowhere cannot do it.
+    // Landlock does not cover this. A worker that may write nowhere cannot do it.
     assert_eq!(run("chmod", elsewhere.join("file")).await, 0);
     let reader = isolated(method, Isolation::new().allow_read(&read_only)).await;
     let reader = reader.expect("there was one before");

@@ -1,4 +1,4 @@
-//! Systems that lack a part of an isolation. Each test runs alone, in a process that pretends that the system lacks it.
+//! Systems that lack a part of an isolation. Each test runs alone, in a process that simulates the lack.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::common::{eventually, within};
 use super::nobody::alone_as_nobody;
 use super::{can_leave_the_network, done, isolated, never_end, read};
 
-/// From now on the system answers this call with an error.
+/// Makes the system answer this call with an error from now on.
 fn lack(call: c_long, errno: i32) {
     let answer = SeccompAction::Errno(errno.cast_unsigned());
     let processor = std::env::consts::ARCH.try_into().expect("it is known");
@@ -25,7 +25,7 @@ fn lack(call: c_long, errno: i32) {
     apply_filter_all_threads(&filter).expect("seccomp");
 }
 
-/// What `build` says of an isolation.
+/// The error of `build` for an isolation.
 fn refusal(isolation: Isolation) -> String {
     let builder = ProcessPoolExecutor::builder()
         .max_workers(1)
@@ -71,7 +71,7 @@ fn a_kernel_without_landlock_is_an_error_that_names_it_or_a_warning() {
         );
         let (pool, lines) = with_best_effort(Isolation::new().share_network()).await;
         assert_eq!(done(pool.submit(read, "/etc/passwd".into())).await, 0);
-        // The rest is denied, and so are signals to the parent, otherwise the part of Landlock.
+        // The other calls are denied, and so are signals to the parent, which Landlock would otherwise limit.
         #[expect(unsafe_code, reason = "sends a signal")]
         // SAFETY: the signal 0 does nothing.
         let signal = |pid: u32| super::errno_of(unsafe { libc::kill(pid.cast_signed(), 0) }.into());

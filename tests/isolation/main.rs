@@ -1,5 +1,5 @@
-//! What an isolated worker cannot do, and what it still does as any other. Each denial is beside a control, so that it is
-//! the isolation that denies.
+//! What an isolated worker cannot do, and what it can do like any other. Each denial has a control without isolation,
+//! to prove that the isolation denies.
 
 #![cfg(feature = "isolation")]
 #![cfg(target_os = "linux")]
@@ -40,7 +40,8 @@ pub(crate) fn isolated_builder(method: StartMethod, isolation: Isolation) -> Pro
     builder(method).max_workers(1).isolation(isolation)
 }
 
-/// A pool of one isolated worker. `None` if this system, such as a container, refuses a network of its own, and says so.
+/// A pool of one isolated worker. `None` if this system, such as a container, refuses a separate network, and reports
+/// that.
 pub(crate) async fn isolated(
     method: StartMethod,
     isolation: Isolation,

@@ -1,4 +1,4 @@
-//! Sockets.
+//! What an isolated worker can do with sockets.
 
 use std::net::{TcpListener, TcpStream};
 
@@ -43,7 +43,7 @@ async fn an_isolated_worker_reaches_no_listener_of_the_machine(method: StartMeth
             "{family}"
         );
     }
-    // What std does with a pair of sockets works.
+    // Std's use of socket pairs works.
     let pair = || code(std::os::unix::net::UnixStream::pair());
     assert_eq!(done(pool.submit(pair, ())).await, 0);
 }

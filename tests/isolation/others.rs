@@ -1,4 +1,4 @@
-//! Other processes.
+//! What an isolated worker can do to other processes.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ held_by_every_start_method! { 1;
     an_isolated_worker_signals_no_other_process,
 }
 
-/// What comes of reading a word of another process, in three ways.
+/// The results of reading a word of another process, in three ways.
 #[expect(unsafe_code, reason = "looks into other processes")]
 fn look_into(pid: u32, address: usize) -> [i32; 3] {
     let mut word = [0_u8; 8];
@@ -76,7 +76,7 @@ async fn an_isolated_worker_looks_into_no_other_process(method: StartMethod) {
     }
 }
 
-/// What comes of signals to a process, in four ways. None of them does harm.
+/// The results of signals to a process, sent in four ways. None of them does harm.
 #[expect(unsafe_code, reason = "sends signals")]
 fn signal(pid: u32) -> [i32; 4] {
     let pid = pid.cast_signed();
@@ -90,7 +90,7 @@ fn signal(pid: u32) -> [i32; 4] {
         unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, 0) },
         // SAFETY: it takes numbers.
         unsafe { libc::syscall(libc::SYS_tkill, pid, 0) },
-        // SAFETY: the null says that the system fills in who sends.
+        // SAFETY: the null means that the system fills in the sender.
         unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,
@@ -101,7 +101,7 @@ fn signal(pid: u32) -> [i32; 4] {
             )
         },
     ];
-    // The calls above have no other error than this one.
+    // The calls above can fail only with this error.
     outcomes.map(|outcome| if outcome == 0 { 0 } else { libc::EPERM })
 }
 

@@ -1,4 +1,4 @@
-//! Privileges, users, system calls, and the threads that they count for.
+//! Privileges, users, system calls, and the threads to which they apply.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,7 +50,7 @@ async fn an_isolated_worker_has_no_privilege_and_gets_none(method: StartMethod) 
     if !geteuid().is_root() {
         return;
     }
-    // A program of root's that gives root's rights to who executes it.
+    // A program of root that gives root's rights to its caller.
     let folder = Folder::new();
     let program = folder.path().join("id");
     fs::copy("/usr/bin/id", &program).expect("a copy");
@@ -83,7 +83,7 @@ fn call(number: c_long) -> i32 {
     errno_of(unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) })
 }
 
-// What libc does not name yet. The numbers are the same on all processors.
+// Calls that libc does not name yet. The numbers are the same on all processors.
 const SETXATTRAT: c_long = 463;
 const REMOVEXATTRAT: c_long = 466;
 const FILE_SETATTR: c_long = 469;
@@ -177,7 +177,7 @@ fn nothing() {}
 async fn each_thread_of_an_isolated_worker_is_isolated(method: StartMethod) {
     let mut builder = isolated_builder(method, Isolation::new().allow_read("/proc"));
     if method != StartMethod::Spawn {
-        builder = builder.preload(nothing, ()); // Then a copied thread waits in the worker.
+        builder = builder.preload(nothing, ()); // With a preload, a copied thread waits in the worker.
     }
     let Some(pool) = ready(builder).await else {
         return;
@@ -208,7 +208,7 @@ async fn an_initializer_that_leaves_a_thread_is_refused_by_its_name(method: Star
             })
             .expect("a thread");
     }
-    // On such a system the thread is isolated too.
+    // If so, the thread is isolated too.
     let can_restrict_threads = kernel() >= (7, 0);
     let isolation = Isolation::new().share_network();
     let builder = isolated_builder(method, isolation).initializer(leave_a_thread, ());
@@ -260,7 +260,7 @@ async fn as_another_user_a_worker_has_no_right_of_its_parents(method: StartMetho
     fs::write(&file, "of root").expect("a file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is root's");
     assert_eq!(done(pool.submit(super::read, file)).await, libc::EACCES);
-    // The change of the user does not make it dumpable, and does not keep a debugger away for good.
+    // The change of the user must not make the process dumpable, and must not block a debugger permanently.
     let is_dumpable = || {
         // SAFETY: it takes a number.
         #[expect(unsafe_code, reason = "calls the system")]

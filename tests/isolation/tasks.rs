@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use concurrent_futures::multiprocessing::Process;
 use concurrent_futures::{
-    ExecutorExt as _, Isolation, StartMethod, TaskError, TaskOptions, worker,
+    ExecutorExt as _, Isolation, SharedArg, StartMethod, TaskError, TaskOptions, worker,
 };
 use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +20,8 @@ use super::{can_leave_the_network, done, isolated, isolated_builder, read, ready
 held_by_every_start_method! { 1;
     an_isolated_worker_runs_tasks_as_any_other,
     an_isolated_worker_sends_and_receives_large_payloads,
+    an_isolated_worker_reads_a_shared_argument,
+    an_isolated_worker_drives_futures_and_drops_them,
     a_panic_in_an_isolated_worker_has_a_backtrace_with_names,
     an_isolated_worker_is_replaced_when_it_uses_too_much_memory,
     an_isolated_worker_is_killed_at_its_timeout_with_its_children,
@@ -50,6 +52,24 @@ async fn an_isolated_worker_runs_tasks_as_any_other(method: StartMethod) {
     assert!(results.expect("values").into_iter().eq(1..=1000));
 }
 
+async fn an_isolated_worker_drives_futures_and_drops_them(method: StartMethod) {
+    async fn pause(millis: u64) -> u64 {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        millis
+    }
+    let Some(pool) = isolated(method, Isolation::new()).await else {
+        return;
+    };
+    assert_eq!(done(pool.submit_async(pause, 1)).await, 1);
+    let id = done(pool.submit(std::process::id, ())).await;
+    let options = TaskOptions::new()
+        .timeout(Duration::from_millis(30))
+        .grace_period(Duration::from_secs(3600));
+    let late = within(pool.submit_async_with(&options, pause, 3_600_000)).await;
+    assert!(late.expect_err("an hour is too long").is_timeout());
+    assert_eq!(done(pool.submit(std::process::id, ())).await, id);
+}
+
 async fn an_isolated_worker_sends_and_receives_large_payloads(method: StartMethod) {
     let Some(pool) = isolated(method, Isolation::new()).await else {
         return;
@@ -64,6 +84,26 @@ async fn an_isolated_worker_sends_and_receives_large_payloads(method: StartMetho
     for _ in 0..3 {
         let received = done(pool.submit(reverse, payload.clone())).await;
         assert!(received.iter().rev().eq(&payload));
+    }
+}
+
+async fn an_isolated_worker_reads_a_shared_argument(method: StartMethod) {
+    let Some(pool) = isolated(method, Isolation::new()).await else {
+        return;
+    };
+    let table: Vec<u64> = (0..200_000).collect();
+    let shared = SharedArg::new(table);
+    let sum = |table: SharedArg<Vec<u64>>, from: usize| table[from..].iter().sum::<u64>();
+    let whole = done(pool.submit(sum, (shared.clone(), 0))).await;
+    assert_eq!(whole, 199_999 * 100_000);
+    let items = (0..100).map(move |from| (shared.clone(), from));
+    let sums: Vec<Result<u64, TaskError>> = within(pool.map(sum, items).collect()).await;
+    assert_eq!(sums.len(), 100);
+    for (from, sum) in (0_u64..).zip(sums) {
+        assert_eq!(
+            sum.expect("it ran"),
+            whole - from * from.saturating_sub(1) / 2
+        );
     }
 }
 
@@ -133,7 +173,7 @@ async fn an_isolated_worker_is_killed_at_its_timeout_with_its_children(method: S
     assert_eq!(done(pool.submit(u64::pow, (2, 8))).await, 256);
 }
 
-/// A process of its own has an isolated worker with a child, until this one kills it.
+/// A separate process has an isolated worker with a child, until this process kills it.
 async fn an_isolated_worker_ends_with_its_parent_and_its_children_do_too(method: StartMethod) {
     const GATE: &str = "CONCURRENT_FUTURES_TEST_GATE";
     const IDS: &str = "CONCURRENT_FUTURES_TEST_IDS";
@@ -149,7 +189,7 @@ async fn an_isolated_worker_ends_with_its_parent_and_its_children_do_too(method:
         let ids = std::env::var_os(IDS).expect("a path");
         fs::write(ids, format!("{worker} {child}")).expect("it may write it");
         let [lives] = Key::split(&gate);
-        lives.wait(); // It goes on only to be killed.
+        lives.wait(); // It waits here until it is killed.
         return;
     }
     if !can_leave_the_network() {
@@ -169,7 +209,7 @@ async fn an_isolated_worker_ends_with_its_parent_and_its_children_do_too(method:
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    // It may be a fork of what was started.
+    // The process may be a fork of the one that was started.
     let guest = lives.guest().await;
     let ids = fs::read_to_string(&ids).expect("it has written it");
     let parent = Pid::from_raw(guest.pid().cast_signed()).expect("an id");

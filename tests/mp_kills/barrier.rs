@@ -1,4 +1,4 @@
-//! A barrier: either all pass together, or none does. The death of a waiting process breaks it.
+//! A barrier: either all parties pass together, or none does. The death of a waiting process breaks it.
 
 use concurrent_futures::multiprocessing::Barrier;
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
@@ -7,8 +7,7 @@ use super::board::{Board, Member};
 use super::common::{eventually, in_thread, within};
 use super::crew::{Crew, STEPS, TASKS, WORKERS, kill, leaves_nothing, tasks};
 
-/// Passes the barrier, and resets it when it is broken: by a process that was killed there, maybe in the
-/// middle of a reset.
+/// Passes the barrier, and resets it if it is broken: a process was killed there, perhaps in the middle of a reset.
 fn pass(barrier: Barrier, member: Member) {
     while !member.board.is_over() {
         match barrier.blocking_wait() {
@@ -20,8 +19,8 @@ fn pass(barrier: Barrier, member: Member) {
 }
 
 #[test]
-fn all_pass_a_barrier_together_or_nobody_though_some_are_killed_there() {
-    let test = "barrier::all_pass_a_barrier_together_or_nobody_though_some_are_killed_there";
+fn all_or_none_pass_a_barrier_though_some_are_killed_there() {
+    let test = "barrier::all_or_none_pass_a_barrier_though_some_are_killed_there";
     leaves_nothing(test, async || {
         let board = Board::new();
         let barrier = Barrier::new(WORKERS + TASKS).expect("a barrier");
@@ -53,20 +52,19 @@ fn all_pass_a_barrier_together_or_nobody_though_some_are_killed_there() {
         };
         within(break_all).await;
         crew.end().await;
-        // The members that were there all the time have passed equally often.
+        // The members that were never replaced have passed equally often.
         let passed: Vec<u64> = tasks(&board).map(|member| member.own(STEPS)).collect();
         assert!(passed.iter().all(|times| *times == passed[0]), "{passed:?}");
     });
 }
 
-/// No other process arrives that could find it out.
+/// No other process arrives, so only the waiters can detect the death.
 #[test]
-fn who_waits_at_a_barrier_is_told_of_the_death_of_another_be_it_a_task_or_a_thread() {
+fn a_task_or_a_thread_at_a_barrier_gets_an_error_after_the_death_of_another() {
     fn wait(barrier: Barrier) {
         let _ = barrier.blocking_wait();
     }
-    let test =
-        "barrier::who_waits_at_a_barrier_is_told_of_the_death_of_another_be_it_a_task_or_a_thread";
+    let test = "barrier::a_task_or_a_thread_at_a_barrier_gets_an_error_after_the_death_of_another";
     leaves_nothing(test, async || {
         let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
         let barrier = Barrier::new(3).expect("a barrier");

@@ -1,16 +1,16 @@
-//! The board, where members record what they do: words in memory that all of them share, and that outlives
-//! a killed process.
+//! The board, on which members record what they do: words in memory that all of them share, and that survives a killed
+//! process.
 
 use concurrent_futures::multiprocessing::SharedMemory;
 use serde::{Deserialize, Serialize};
 
-/// The most members in a trial, in all.
+/// The most members in a trial, in total.
 pub(super) const MOST: usize = 64;
 
 /// The words that all members share, before the words of each member.
 const COMMON: usize = 8;
 
-/// How many words each has.
+/// How many words each member has.
 const OWN: usize = 3;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub(super) struct Member {
     pub(super) who: usize,
 }
 
-/// Where it is noted that it is time to end.
+/// The word that says that it is time to end.
 const OVER: usize = 0;
 
 impl Board {
@@ -88,7 +88,7 @@ impl Member {
         self.board.set_word(COMMON + OWN * self.who + at, word);
     }
 
-    /// It has done that once more.
+    /// Counts one more event in one of its own words.
     pub(super) fn count(&self, at: usize) {
         self.set_own(at, self.own(at) + 1);
     }

@@ -1,9 +1,9 @@
-//! What carries values between processes: each kind of queue, and a pipe, by one set of methods.
+//! The objects that transfer values between processes: each kind of queue, and a pipe, behind one set of methods.
 
 use concurrent_futures::multiprocessing::{Connection, Getter, JoinableQueue, Putter, Queue, pipe};
 use serde::{Deserialize, Serialize};
 
-/// One of the items of a sender, counted from 0. With an object in it now and then.
+/// One of the items of a sender, counted from 0. Some items contain an object.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Item {
     pub(super) who: u64,
@@ -22,7 +22,7 @@ impl Item {
         }
     }
 
-    /// Without filler, so not to be checked.
+    /// Without filler, so it is not checked.
     pub(super) fn small(who: u64, number: u64) -> Self {
         Self {
             who,
@@ -40,7 +40,7 @@ impl Item {
     }
 }
 
-/// Mostly small, sometimes so large that a ring grows, or that the item travels in a file or a stream.
+/// Mostly small, sometimes so large that a ring grows, or that the item is sent in a file or a stream.
 fn filler(who: u64, number: u64) -> usize {
     match who.wrapping_mul(31).wrapping_add(number) % 100 {
         99 => 2_500_000,
@@ -50,7 +50,7 @@ fn filler(who: u64, number: u64) -> usize {
     }
 }
 
-/// Where items go in.
+/// The sending end.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) enum To {
     Queue(Queue<Item>),
@@ -59,7 +59,7 @@ pub(super) enum To {
     Pipe(Connection<Item, ()>),
 }
 
-/// Where items come out.
+/// The receiving end.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) enum From {
     Queue(Queue<Item>),
@@ -107,7 +107,7 @@ impl To {
         }
     }
 
-    /// No one sends any more. Others may still have copies, which they have stopped to use.
+    /// Called when no task sends any more. Others may still have copies, which they no longer use.
     pub(super) async fn end(self) {
         match self {
             Self::Queue(queue) => queue.close().await,
@@ -143,7 +143,7 @@ impl From {
         }
     }
 
-    /// The last item is done.
+    /// Marks the last item as done.
     pub(super) fn blocking_done(&self) {
         if let Self::Joinable(queue) = self {
             queue.blocking_task_done().expect("one was taken");

@@ -1,6 +1,6 @@
-//! Senders and receivers of a queue or a pipe are killed at any point. No other process hangs and nothing is torn.
-//! Only accepted items that a dead process had in hands are lost, and none arrives twice. When the senders are
-//! through, however they ended, the receivers see the end.
+//! Senders and receivers of a queue or a pipe are killed at any point. No other process hangs and no value is torn.
+//! Only accepted items that a dead process held are lost, and none arrives twice. When all senders have ended, in any
+//! way, the receivers see the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use super::common::folder::Folder;
 use super::common::{eventually, in_thread, within};
 use super::crew::{any, leaves_nothing};
 
-/// Sends items, and notes how many were accepted.
+/// Sends items, and records how many were accepted.
 fn send(to: To, who: u64, count: u64, note: PathBuf) {
     let object = Queue::bounded(3).expect("a queue");
     let note = File::create(note).expect("a file");
@@ -30,7 +30,7 @@ fn send(to: To, who: u64, count: u64, note: PathBuf) {
     }
 }
 
-/// Receives items until the end, and notes each.
+/// Receives items until the end, and records each.
 fn receive(from: From, note: PathBuf) {
     let mut note = File::create(note).expect("a file");
     while let Some(item) = from.blocking_receive() {
@@ -62,7 +62,7 @@ struct Participant {
 }
 
 impl Participant {
-    /// Kills it, wherever it is. False if it was through before.
+    /// Kills the process, wherever it is. Returns false if it had ended before.
     async fn kill(self) -> bool {
         eventually(|| self.task.is_running() || self.task.is_finished()).await;
         let workers = self.pool.workers();
@@ -128,7 +128,7 @@ impl Trial {
         self.participants.iter().any(is_sending)
     }
 
-    /// How many items were noted by the receivers.
+    /// How many items the receivers have recorded.
     fn received(&self) -> u64 {
         let len = |who| fs::metadata(self.note(Role::Receiver, who)).map_or(0, |file| file.len());
         (0..self.next).map(len).sum::<u64>() / 16
@@ -142,7 +142,7 @@ impl Trial {
     }
 }
 
-/// Those that were killed.
+/// The participants that were killed.
 #[derive(Default)]
 struct Killed {
     senders: BTreeSet<u64>,
@@ -191,7 +191,7 @@ async fn kill_again_and_again(way: Way) -> (usize, usize) {
         trial.start(role, &way);
     }
 
-    // Those that are left come to their end.
+    // The remaining senders finish.
     for sender in trial.participants(Role::Sender) {
         assert!(!sender.end().await);
     }
@@ -229,7 +229,7 @@ fn missing(trial: &Trial, killed: &Killed, ours: Vec<u64>) -> usize {
         };
         let is_missing = |number: &u64| !received.contains(&(who, *number));
         missing += (0..accepted).filter(is_missing).count();
-        // One that was being sent when its sender was killed may be there.
+        // The item that was being sent when its sender was killed may also arrive.
         let most = accepted + u64::from(killed.senders.contains(&who));
         assert!(
             received
@@ -273,7 +273,7 @@ impl Joiners {
         Self { over, task, thread }
     }
 
-    /// All is done.
+    /// Called when all items are done.
     async fn end(self) {
         self.over.store(true, Ordering::Relaxed);
         within(self.task).await.expect("it ends");
@@ -282,16 +282,16 @@ impl Joiners {
 }
 
 #[test]
-fn kills_at_any_point_lose_only_what_the_dead_had_in_hands() {
-    let test = "carrying::kills_at_any_point_lose_only_what_the_dead_had_in_hands";
+fn kills_at_any_point_lose_only_the_items_of_the_killed() {
+    let test = "carrying::kills_at_any_point_lose_only_the_items_of_the_killed";
     leaves_nothing(test, async || {
         kill_again_and_again(by_queue(Queue::unbounded().expect("a queue"))).await;
     });
 }
 
 #[test]
-fn kills_at_any_point_hang_nobody_who_waits_for_room() {
-    let test = "carrying::kills_at_any_point_hang_nobody_who_waits_for_room";
+fn kills_at_any_point_hang_no_sender_that_waits_for_room() {
+    let test = "carrying::kills_at_any_point_hang_no_sender_that_waits_for_room";
     leaves_nothing(test, async || {
         kill_again_and_again(by_queue(Queue::bounded(4).expect("a queue"))).await;
     });
@@ -322,14 +322,14 @@ fn kills_at_any_point_hang_no_join() {
 }
 
 #[test]
-fn kills_at_any_point_lose_only_what_the_dead_had_in_hands_of_a_pipe() {
-    let test = "carrying::kills_at_any_point_lose_only_what_the_dead_had_in_hands_of_a_pipe";
+fn kills_at_any_point_lose_only_the_messages_of_the_killed() {
+    let test = "carrying::kills_at_any_point_lose_only_the_messages_of_the_killed";
     leaves_nothing(test, async || {
         kill_again_and_again(by_pipe()).await;
     });
 }
 
-/// No process is killed: many processes and tasks, and everything that goes in comes out once.
+/// No process is killed: many processes and tasks, and every item that is sent is received once.
 #[test]
 fn many_processes_and_tasks_lose_nothing_under_load() {
     const TASKS: u64 = 8;

@@ -1,5 +1,5 @@
-//! Worker processes that do the same until it is time to end, and of which one after the other is killed. Tasks of this
-//! process take part, too, and live on.
+//! Worker processes that repeat one action until it is time to end, and of which one after another is killed. Tasks of
+//! this process take part, too, and survive.
 
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
@@ -17,20 +17,20 @@ pub(super) const TASKS: usize = 3;
 
 const KILLS: usize = 25;
 
-/// What steps are counted in, of each member's words.
+/// The word in which each member counts its steps.
 pub(super) const STEPS: usize = 0;
 
-/// Some number, another one each time.
+/// A number that differs each time.
 pub(super) fn any() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-/// The tasks of the service are the first members, and live on.
+/// The tasks of the service are the first members, and survive.
 pub(super) fn tasks(board: &Board) -> impl Iterator<Item = Member> {
     (0..TASKS).map(|who| board.member(who))
 }
 
-/// Kills a process that we have started.
+/// Kills a process that this test started.
 pub(super) fn kill(pid: u32) {
     let pid = Pid::from_raw(pid.cast_signed()).expect("it has begun");
     kill_process(pid, Signal::KILL).expect("it is there");
@@ -82,8 +82,8 @@ impl<S: Fn(&ProcessPoolExecutor, Member) -> JoinHandle<()>> Crew<S> {
         self.start_one();
     }
 
-    /// Kills one after the other, each when the others have done some more steps. At last they do more steps
-    /// without.
+    /// Kills one after another, each when the others have done some more steps. At the end, they do more steps without
+    /// a kill.
     pub(super) async fn kill_again_and_again(&mut self) {
         let board = self.board.clone();
         let steps = async |some| {
@@ -102,7 +102,7 @@ impl<S: Fn(&ProcessPoolExecutor, Member) -> JoinHandle<()>> Crew<S> {
             && self.running.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until all have ended. The caller has asked them to. Returns how many were killed.
+    /// Waits until all have ended, as the caller has requested. Returns how many were killed.
     pub(super) async fn end(self) -> u64 {
         for service in self.services {
             within(service).await.expect("it ends");
@@ -115,7 +115,7 @@ impl<S: Fn(&ProcessPoolExecutor, Member) -> JoinHandle<()>> Crew<S> {
     }
 }
 
-/// Memory of the crate's that this process has mapped.
+/// The mappings of the crate's memory in this process.
 fn mappings() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
     let ours = |line: &&str| line.contains("concurrent-futures");
@@ -123,17 +123,17 @@ fn mappings() -> usize {
     maps.lines().filter(ours).filter(is_memory).count()
 }
 
-/// A trial that is alone in its process, and leaves nothing there.
+/// Runs a trial alone in its process, and checks that it leaves nothing there.
 pub(super) fn leaves_nothing<F: Future<Output = ()>>(test: &str, trial: impl Fn() -> F) {
     fn nothing() {}
     alone(test, async || {
-        // What the runtime has for good it has from now on.
+        // Everything that the runtime keeps exists after this.
         let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
         within(pool.submit(nothing, ())).await.expect("it ends");
         within(pool.shutdown()).await;
         let is_over = || children().is_empty() && mappings() == 0;
         eventually(is_over).await;
-        let before = descriptors().len(); // One or the other may just be closing.
+        let before = descriptors().len(); // Some descriptors may be about to close.
         trial().await;
         eventually(|| is_over() && descriptors().len() <= before).await;
     });

@@ -1,5 +1,4 @@
-//! One member at a time holds the lock, whichever process is killed, and the next owner learns of the
-//! death.
+//! Only one member at a time holds the lock, whichever process is killed, and the death is reported to the next owner.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::board::{Board, Member};
 use super::crew::{Crew, STEPS, any, leaves_nothing};
 
-/// What one at a time has.
+/// The objects that one member at a time holds.
 #[derive(Clone, Serialize, Deserialize)]
 enum Exclusive {
     Lock(Lock),
@@ -26,7 +25,7 @@ enum Exclusive {
 
 const SHORT: Duration = Duration::from_micros(200);
 
-/// Gets in by one of the ways in which a thread can.
+/// Enters in one of the ways that a thread can use.
 macro_rules! enter {
     ($object:expr, $blocking:ident, $timeout:ident, $try:ident) => {
         loop {
@@ -119,11 +118,11 @@ impl Exclusive {
     }
 }
 
-/// Who is in there, and how many have been, on the board.
+/// The member that is inside, and the number of visits so far, on the board.
 const INSIDE: usize = 1;
 const VISITS: usize = 2;
 
-/// A member's visit: no other may be inside.
+/// A member's visit: no other member may be inside.
 struct Visit<'a>(&'a Member);
 
 impl Visit<'_> {
@@ -182,7 +181,7 @@ async fn one_at_a_time(exclusive: Exclusive) {
     crew.kill_again_and_again().await;
     board.end();
     let killed = crew.end().await;
-    // A visit that was overwritten would be missing. One whose visitor was killed may not be counted.
+    // A visit whose count was overwritten would be missing. A visit whose member was killed may not be counted.
     let (visits, steps) = (board.common(VISITS), board.sum(STEPS));
     assert!(
         (steps..=steps + killed).contains(&visits),

@@ -1,6 +1,6 @@
 //! Locks, permits, events, conditions, barriers, memory, queues and pipes under load, in several processes and several
-//! tasks of the service, while one process after the other is killed at some point. No other process hangs,
-//! none holds what another one holds, a dead process's share comes back, and nothing is left.
+//! tasks of the service, while one process after another is killed at any point. No other process hangs, no two hold
+//! the same thing, a dead process's share is released, and nothing is left.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]

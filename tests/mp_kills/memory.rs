@@ -1,4 +1,4 @@
-//! Memory, with a name and without: killed owners take nothing from the others, and leave nothing.
+//! Memory, with a name and without: killed owners do not affect the others, and leave nothing.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use super::board::{Board, MOST, Member};
 use super::common::eventually;
 use super::crew::{Crew, STEPS, leaves_nothing};
 
-/// Opens the memory that all have, writes to its own part of it, and makes others that go again.
+/// Opens the memory that all have, writes to its own part of it, and creates other memory that is dropped again.
 fn work(name: &str, member: &Member) {
     let memory = SharedMemory::open(name).expect("it has an owner");
     let steps = member.own(STEPS) + 1;
@@ -22,8 +22,8 @@ fn work(name: &str, member: &Member) {
     member.count(STEPS);
 }
 
-/// The owner of this name has dropped its old memory. But a process that was just being started shares that
-/// memory, too, until it executes its program.
+/// The owner of this name has dropped its old memory. But a process that was just being started also shares that
+/// memory, until it executes its program.
 fn create(name: &str) -> SharedMemory {
     loop {
         match SharedMemory::create_named(name, 5000) {
@@ -61,7 +61,7 @@ fn killed_owners_of_memory_take_nothing_from_the_others_and_leave_nothing() {
         crew.kill_again_and_again().await;
         board.end();
         crew.end().await;
-        // Each has written to its part, and killed ones may not have counted the last time.
+        // Each member has written to its part; killed ones may not have counted their last write.
         let written = memory.to_vec();
         let (words, _) = written.as_chunks();
         for (word, steps) in words.iter().zip(board.all(STEPS)) {

@@ -1,4 +1,4 @@
-//! The permits of a semaphore: no more have one than there are, and those of the dead come back.
+//! The permits of a semaphore: no more are held than exist, and those of dead processes are released.
 
 use std::fs;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::crew::{Crew, STEPS, any, leaves_nothing, tasks};
 const PERMITS: usize = 3;
 const SHORT: Duration = Duration::from_micros(200);
 
-/// Of each member's words: odd while it has a permit, and how it is called.
+/// Two words of each member: odd while it holds a permit, and its process id.
 const HAS: usize = 1;
 const PID: usize = 2;
 
@@ -22,19 +22,19 @@ fn is_alive(pid: u64) -> bool {
         .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// How many members held a permit at one moment. `None` if one took or released a permit meanwhile.
+/// How many members held a permit at one moment. `None` if a member took or released a permit meanwhile.
 fn at_one_moment(board: &Board) -> Option<usize> {
     let before = board.all(HAS);
     if board.all(HAS) != before {
         return None;
     }
-    // The notes of dead members stay: each held a permit, and holds it no more.
+    // The records of dead members remain: each held a permit, and no longer does.
     let members = before.into_iter().zip(board.all(PID));
     let have = members.filter(|(has, pid)| has % 2 == 1 && is_alive(*pid));
     Some(have.count())
 }
 
-/// Has a permit, and looks who else has.
+/// Holds a permit, and checks how many others do.
 fn have(member: &Member) {
     member.count(HAS);
     if let Some(count) = at_one_moment(&member.board) {
@@ -163,7 +163,7 @@ fn callers_that_each_want_several_permits_get_all_of_them_though_some_are_killed
     });
 }
 
-/// Of each member's words: how many permits it has taken for good, or added.
+/// Two words of each member: how many permits it has taken permanently, and how many it has added.
 const TAKEN: usize = 1;
 const ADDED: usize = 2;
 
@@ -175,7 +175,7 @@ fn add(permits: &Semaphore, member: &Member) {
     }
 }
 
-/// Every other member adds permits, the others take them for good.
+/// Every other member adds permits; the others take them permanently.
 fn count_by_permits(permits: Semaphore, member: Member) {
     while !member.board.is_over() {
         if member.who.is_multiple_of(2) {
@@ -190,8 +190,8 @@ fn count_by_permits(permits: Semaphore, member: Member) {
 }
 
 #[test]
-fn a_permit_that_was_added_is_had_once_whoever_is_killed() {
-    let test = "permits::a_permit_that_was_added_is_had_once_whoever_is_killed";
+fn an_added_permit_is_taken_once_at_any_kill() {
+    let test = "permits::an_added_permit_is_taken_once_at_any_kill";
     leaves_nothing(test, async || {
         let (board, permits) = (Board::new(), Semaphore::new(0).expect("permits"));
         let serve = |member: Member| {
@@ -199,7 +199,7 @@ fn a_permit_that_was_added_is_had_once_whoever_is_killed() {
             async move {
                 while !member.board.is_over() {
                     if member.who == 0 {
-                        add(&permits, &member); // One member always does.
+                        add(&permits, &member); // At least one member always adds.
                         tokio::task::yield_now().await;
                     } else {
                         permits.acquire().await.forget();
@@ -221,7 +221,7 @@ fn a_permit_that_was_added_is_had_once_whoever_is_killed() {
             permit.forget();
             left += 1;
         }
-        // Each of the killed may have added or taken one that it has not noted.
+        // Each killed member may have added or taken one permit that it has not recorded.
         let (added, gone) = (board.sum(ADDED) + 100, board.sum(TAKEN) + left);
         assert!(
             gone <= added + killed && added <= gone + killed,

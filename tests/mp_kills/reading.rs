@@ -1,4 +1,4 @@
-//! A read-write lock: readers never see half a change, and no death of a reader or a writer keeps the others waiting.
+//! A read-write lock: readers never see half a change, and the death of a reader or a writer does not block the others.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_micros(200);
 const ONE: usize = 1;
 const OTHER: usize = 2;
 
-/// Looks at both words. They differ only if a writer was killed.
+/// Compares both words. They differ only if a writer was killed.
 fn check(member: &Member, abandoned_by: Option<u32>, between: impl FnOnce()) {
     let one = member.board.common(ONE);
     between();
@@ -34,7 +34,7 @@ fn write(member: &Member, abandoned_by: Option<u32>) {
     member.board.set_common(OTHER, next);
 }
 
-/// Reads or writes, in each way in which a thread can.
+/// Reads or writes, in each way that a thread can use.
 fn read_or_write(lock: RwLock, member: Member) {
     while !member.board.is_over() {
         match any() % 8 {

@@ -26,9 +26,9 @@ fn set_and_clear(event: Event, member: Member) {
 }
 
 #[test]
-fn who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed() {
+fn an_event_wakes_its_waiters_though_processes_that_set_and_clear_it_are_killed() {
     let test =
-        "waits::who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed";
+        "waits::an_event_wakes_its_waiters_though_processes_that_set_and_clear_it_are_killed";
     leaves_nothing(test, async || {
         let (board, event) = (Board::new(), Event::new().expect("an event"));
         let serve = |member: Member| {
@@ -36,7 +36,7 @@ fn who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed(
             async move {
                 while !member.board.is_over() {
                     if member.who == 0 {
-                        event.set(); // One member always does.
+                        event.set(); // At least one member always sets it.
                     } else {
                         event.wait().await;
                         member.count(STEPS);
@@ -52,7 +52,7 @@ fn who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed(
         board.end();
         let all_end = async {
             while !crew.has_ended() {
-                event.set(); // Another may just be about to clear it.
+                event.set(); // Another member may be about to clear it.
                 tokio::task::yield_now().await;
             }
         };
@@ -61,11 +61,11 @@ fn who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed(
     });
 }
 
-/// How many things there are, on the board, and how many there may be.
+/// How many things exist, on the board, and how many may exist.
 const THINGS: usize = 1;
 const MOST: u64 = 4;
 
-/// Of each member's words: how many things it has made, or taken.
+/// Two words of each member: how many things it has made, and how many it has taken.
 const MADE: usize = 1;
 const TAKEN: usize = 2;
 
@@ -75,7 +75,7 @@ fn can(member: &Member, makes: bool) -> bool {
     member.board.is_over() || if makes { things < MOST } else { things > 0 }
 }
 
-/// Under the lock, and announced.
+/// Makes or takes a thing, under the lock and with an announcement.
 fn change(member: &Member, makes: bool) {
     let things = member.board.common(THINGS);
     let (things, what) = if makes {
@@ -110,8 +110,8 @@ fn make_or_take(condition: Condition, member: Member) {
 }
 
 #[test]
-fn who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed() {
-    let test = "waits::who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed";
+fn a_condition_wakes_its_waiters_though_processes_that_notify_are_killed() {
+    let test = "waits::a_condition_wakes_its_waiters_though_processes_that_notify_are_killed";
     leaves_nothing(test, async || {
         let (board, condition) = (Board::new(), Condition::new().expect("a lock"));
         let serve = |member: Member| {
@@ -136,7 +136,7 @@ fn who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed() {
         board.end();
         drop(guard);
         let killed = crew.end().await;
-        // Who was killed in between has changed the number, and not noted it.
+        // A member that was killed in between has changed the number without recording it.
         let made = board.sum(MADE);
         let found = board.sum(TAKEN) + board.common(THINGS);
         assert!(

@@ -1,4 +1,4 @@
-//! Clients and listeners that are silent, send anything, or pretend to know the key.
+//! Clients and listeners that are silent, send arbitrary data, or pretend to know the key.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -16,14 +16,14 @@ use tokio::time::timeout;
 
 use super::alone::{alone, descriptors};
 use super::common::{in_thread, within};
-use super::{Accepted, KEY, PATIENCE, Place, SOON};
+use super::{Accepted, KEY, Place, SOON, TIME_LIMIT};
 
 fn socket(kind: SocketType) -> OwnedFd {
     let flags = SocketFlags::CLOEXEC;
     socket_with(AddressFamily::UNIX, kind, flags, None).expect("a socket")
 }
 
-/// A client that has connected and does not speak.
+/// A client that has connected and sends nothing.
 fn silent(place: &Place) -> OwnedFd {
     let client = socket(SocketType::SEQPACKET);
     let address = SocketAddrUnix::new(place.path()).expect("a path");
@@ -31,19 +31,19 @@ fn silent(place: &Place) -> OwnedFd {
     client
 }
 
-/// The next message, and none at the end.
+/// The next message. Empty at the end.
 fn next(socket: &OwnedFd) -> Vec<u8> {
     let mut buffer = [0; 200];
     loop {
         match recv(socket, &mut buffer, RecvFlags::empty()) {
             Ok((_, len)) => return buffer[..len].to_vec(),
-            Err(Errno::CONNRESET) => {} // The listener has not read everything. What it has sent is still there.
+            Err(Errno::CONNRESET) => {} // The listener has not read everything, but its own messages are still there.
             Err(error) => panic!("{error}"),
         }
     }
 }
 
-/// From then on the runtime watches the listener, by a descriptor of its own.
+/// After this, the runtime watches the listener, by a descriptor of its own.
 async fn wait_for_no_one(listener: &Listener) {
     let accepting = listener.accept::<u32, u32>();
     timeout(SOON, accepting)
@@ -52,7 +52,7 @@ async fn wait_for_no_one(listener: &Listener) {
         .expect_err("no client comes");
 }
 
-/// A client that behaves meets the listener, whatever the others do.
+/// A well-behaved client connects to the listener, whatever the others do.
 async fn meet(place: &Place, listener: &Listener) {
     let (client, accepting) = (place.client(), listener.accept::<u32, u32>());
     let (accepted, connected) = within(join(accepting, client.connect::<u32, u32>())).await;
@@ -62,10 +62,10 @@ async fn meet(place: &Place, listener: &Listener) {
 }
 
 #[tokio::test]
-async fn another_key_is_told_to_the_client_and_costs_the_listener_nothing() {
+async fn a_wrong_key_is_an_error_for_the_client_and_costs_the_listener_nothing() {
     let place = Place::new();
     let listener = place.listener();
-    let other = Client::new(place.path(), "another key").timeout(PATIENCE);
+    let other = Client::new(place.path(), "another key").timeout(TIME_LIMIT);
     for count in 1..4 {
         let error: Result<Connection<u8, u8>, ConnectError> = tokio::select! {
             connected = within(other.connect()) => connected,
@@ -105,7 +105,7 @@ async fn a_client_that_is_silent_for_too_long_is_refused_while_the_listener_wait
     };
     assert!(!greeting.is_empty() && end.is_empty());
     assert_eq!(listener.refused(), 1);
-    // A thread that waits ends it too.
+    // A wait on a thread also ends it.
     let silent = self::silent(&place);
     let waits = in_thread(move || listener.blocking_accept_timeout::<u8, u8>(10 * SOON));
     let error = within(waits).await.expect_err("it is silent");
@@ -182,7 +182,7 @@ fn a_flood_of_clients_takes_few_descriptors_and_holds_up_no_other() {
     );
 }
 
-/// A listener that greets as it should, and then says `decision`, or the client's own proof.
+/// A listener that greets correctly, and then sends `decision`, or the client's own proof.
 fn impostor(place: &Place, greeting: Option<Vec<u8>>, decision: Option<Vec<u8>>) {
     let listener = socket(SocketType::SEQPACKET);
     let _ = std::fs::remove_file(place.path());
@@ -245,7 +245,7 @@ async fn a_listener_that_is_silent_is_a_timeout_of_the_client() {
     bind(&listener, &address).expect("it is free");
     listen(&listener, 0).expect("it is bound");
     let client = place.client().timeout(SOON);
-    // The first one waits to be accepted; for the others there is not even room for that.
+    // The first one waits to be accepted; for the others there is not even room to wait.
     let mut waiting = Vec::new();
     for _ in 0..3 {
         let error = client.connect::<u8, u8>().await.expect_err("it is silent");

@@ -1,4 +1,5 @@
-//! Pipes between programs that meet at a path: who is let in, and what a client or a listener that misbehaves costs.
+//! Pipes between programs that meet at a path: which clients are accepted, and the effect of a client or a listener
+//! that misbehaves.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -25,8 +26,8 @@ concurrent_futures::init_before_main!();
 
 const KEY: &str = "the key of these tests";
 
-/// How long a blocking method may wait for what is sure to happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a blocking method may wait for an event that is certain to happen.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 const SOON: Duration = Duration::from_millis(5);
 
@@ -49,6 +50,6 @@ impl Place {
     }
 
     fn client(&self) -> Client {
-        Client::new(self.path(), KEY).timeout(PATIENCE)
+        Client::new(self.path(), KEY).timeout(TIME_LIMIT)
     }
 }

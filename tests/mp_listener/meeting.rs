@@ -1,4 +1,4 @@
-//! Two ends that belong together.
+//! A client and a listener that belong together.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use futures::future::{join, join_all};
 
 use super::alone::{alone, descriptors};
 use super::common::{in_thread, within};
-use super::{Accepted, KEY, PATIENCE, Place, SOON};
+use super::{Accepted, KEY, Place, SOON, TIME_LIMIT};
 
 #[tokio::test]
 async fn two_ends_that_know_the_key_exchange_values_and_objects() {
@@ -38,7 +38,7 @@ async fn two_ends_that_know_the_key_exchange_values_and_objects() {
     assert_eq!(queue.get().await.expect("it was put"), "text");
     ours.send(7).await.expect("there is room");
     assert_eq!(within(theirs.recv()).await.expect("it was sent"), 7);
-    // The end of the listener is not that of its connections.
+    // Dropping the listener does not end its connections.
     drop(listener);
     ours.send(8).await.expect("there is room");
     assert_eq!(within(theirs.recv()).await.expect("it was sent"), 8);
@@ -67,7 +67,7 @@ async fn threads_meet_too() {
     let place = Place::new();
     let (listener, client) = (place.listener(), place.client());
     let server = in_thread(move || {
-        let accepted: Accepted = listener.blocking_accept_timeout(PATIENCE);
+        let accepted: Accepted = listener.blocking_accept_timeout(TIME_LIMIT);
         let connection = accepted.expect("a client");
         let number = connection.blocking_recv().expect("it comes");
         connection
@@ -86,7 +86,7 @@ async fn threads_meet_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_clients_and_many_who_accept_each_meets_one() {
+async fn each_of_many_clients_meets_one_of_many_acceptors() {
     const MANY: u32 = 60;
     let place = Place::new();
     let listener = Arc::new(place.listener());
@@ -120,14 +120,14 @@ async fn of_many_clients_and_many_who_accept_each_meets_one() {
     assert_eq!(listener.refused(), 0);
 }
 
-/// The handshake goes on in the next one.
+/// The next `accept` continues the handshake.
 #[tokio::test]
 async fn an_accept_that_is_dropped_loses_no_client() {
     let place = Place::new();
     let (listener, client) = (place.listener(), place.client());
     let connecting = tokio::spawn(async move { client.connect::<u32, u32>().await });
     for _ in 0..200 {
-        // It is dropped wherever it waits, and the client may take a step.
+        // It is dropped at each point where it waits, and the client may take a step.
         let accepting = listener.accept::<u32, u32>();
         tokio::select! {
             biased;
@@ -151,7 +151,7 @@ async fn an_accept_that_is_dropped_loses_no_client() {
 }
 
 #[tokio::test]
-async fn what_blocks_panics_in_a_task() {
+async fn blocking_calls_panic_in_a_task() {
     let place = Place::new();
     let listener = Arc::new(place.listener());
     type Call = fn(&Listener, &Client);

@@ -21,7 +21,7 @@ fn a_path_that_a_killed_program_has_left_is_taken_over() {
     listen(&socket, 1).expect("it is bound");
     let error = Listener::bind(place.path(), KEY).expect_err("a program listens");
     assert!(error.is_in_use(), "{error}");
-    drop(socket); // As the system does for a killed process.
+    drop(socket); // The system does the same for a killed process.
     assert!(place.path().exists());
     let listener = place.listener();
     let error = Listener::bind(place.path(), KEY).expect_err("a program listens");
@@ -32,7 +32,7 @@ fn a_path_that_a_killed_program_has_left_is_taken_over() {
 }
 
 #[test]
-fn what_is_not_a_listeners_is_not_touched() {
+fn a_file_of_no_listener_is_not_touched() {
     let place = Place::new();
     std::fs::write(place.path(), "text").expect("a file");
     let in_use = || Listener::bind(place.path(), KEY).expect_err("it is taken");
@@ -71,7 +71,7 @@ fn a_listener_removes_its_own_socket_only() {
 }
 
 #[test]
-fn what_cannot_be_used_is_an_error_that_says_why() {
+fn an_unusable_path_or_key_is_an_error_that_says_why() {
     let place = Place::new();
     let long = place.0.path().join("x".repeat(200));
     for path in [std::path::Path::new(""), &long] {

@@ -9,7 +9,7 @@ use concurrent_futures::{Data, ExecutorExt as _};
 use super::alone::{alone, descriptors};
 use super::common::within;
 use super::values::{Carry, Picky, values_of_every_kind, values_of_every_size};
-use super::{PATIENCE, one_way, pool};
+use super::{TIME_LIMIT, one_way, pool};
 
 #[tokio::test]
 async fn values_come_out_in_the_order_in_which_they_were_sent() {
@@ -31,7 +31,7 @@ async fn values_come_out_in_the_order_in_which_they_were_sent() {
 struct ThroughPipe;
 
 impl Carry for ThroughPipe {
-    /// In each of the ways in which a value is sent and received.
+    /// In each of the ways in which a value can be sent and received.
     fn carry<T: Data + Clone + PartialEq + Debug>(&self, values: &[T]) {
         let (to, from) = one_way::<T>();
         for value in values {
@@ -108,7 +108,7 @@ fn outside_of_a_process_a_connection_is_a_clear_error() {
 }
 
 #[test]
-fn what_cannot_be_encoded_or_decoded_costs_no_other_value() {
+fn a_value_that_cannot_be_encoded_or_decoded_costs_no_other_value() {
     let (to, from) = one_way();
     to.try_send(Picky(0)).expect("there is room");
     let error = to.try_send(Picky(1)).expect_err("it cannot be encoded");
@@ -142,7 +142,7 @@ fn a_pipe_leaves_no_descriptor() {
             from.recv().await.expect("it is there");
             let thread = from.clone();
             let waits = tokio::task::spawn_blocking(move || {
-                while thread.blocking_recv_timeout(PATIENCE).is_ok() {}
+                while thread.blocking_recv_timeout(TIME_LIMIT).is_ok() {}
             });
             // In the middle of it.
             let never = to.send(vec![1_u8; 64 << 20]);

@@ -1,4 +1,4 @@
-//! The end of a pipe: who learns of it, and when.
+//! The end of a pipe: which operations see it, and when.
 
 use concurrent_futures::ExecutorExt as _;
 use concurrent_futures::multiprocessing::{Connection, pipe};
@@ -6,10 +6,10 @@ use futures::FutureExt as _;
 use rustix::process::Signal;
 
 use super::common::{Gate, Key, within};
-use super::{PATIENCE, one_way, pool, signal};
+use super::{TIME_LIMIT, one_way, pool, signal};
 
 #[tokio::test]
-async fn a_closed_end_is_told_to_who_waits_and_to_who_comes_later() {
+async fn a_closed_end_fails_waiting_and_later_calls() {
     let (one, other) = pipe::<u8, u8>().expect("a pipe");
     let mut waits = Box::pin(one.recv());
     assert!(waits.as_mut().now_or_never().is_none());
@@ -26,7 +26,7 @@ async fn a_closed_end_is_told_to_who_waits_and_to_who_comes_later() {
 }
 
 #[test]
-fn a_closed_end_is_told_to_threads() {
+fn a_closed_end_fails_the_calls_of_threads() {
     let (one, other) = pipe::<String, u8>().expect("a pipe");
     let waits = one.clone();
     let waits = std::thread::spawn(move || waits.blocking_recv());
@@ -39,15 +39,15 @@ fn a_closed_end_is_told_to_threads() {
     assert!(error.into_inner() == large);
 }
 
-/// The system says that the connection was reset before it gives what was sent.
+/// The system reports that the connection was reset before it returns the values that were sent.
 #[tokio::test]
-async fn what_was_sent_before_the_end_is_received_before_it() {
+async fn values_sent_before_the_end_are_received_before_it() {
     let (one, other) = pipe::<u8, u8>().expect("a pipe");
     for number in 0..3 {
         one.send(number).await.expect("there is room");
         other.send(10 + number).await.expect("there is room");
     }
-    drop(other); // It has not received anything.
+    drop(other); // The other end has not received anything.
     for number in 0..3 {
         assert_eq!(one.recv().await.expect("it was sent"), 10 + number);
     }
@@ -62,7 +62,7 @@ async fn what_was_sent_before_the_end_is_received_before_it() {
 }
 
 #[tokio::test]
-async fn an_end_is_gone_with_the_last_who_has_it() {
+async fn an_end_closes_with_its_last_holder() {
     fn hold(key: Key, _end: Connection<u8, u8>) {
         key.wait();
     }
@@ -87,7 +87,7 @@ async fn an_end_is_gone_with_the_last_who_has_it() {
 #[tokio::test]
 async fn a_killed_process_has_no_end_any_more() {
     fn take_and_wait(key: Key, numbers: Connection<u8, u8>) -> u8 {
-        let number = numbers.blocking_recv_timeout(PATIENCE);
+        let number = numbers.blocking_recv_timeout(TIME_LIMIT);
         numbers.blocking_send(7).expect("there is room");
         key.wait();
         number.expect("it comes")
@@ -122,9 +122,9 @@ fn a_clone_is_the_same_end() {
     assert!(other_from.try_recv().expect_err("it is closed").is_closed());
 }
 
-/// A worker that answers is killed again and again; who talks to it learns of it, and begins with another.
+/// A worker that answers is killed again and again; its peer sees this, and starts with another worker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_talks_to_a_process_that_is_killed_learns_of_it() {
+async fn the_peer_of_a_killed_process_gets_an_error() {
     fn echo(values: Connection<Vec<u8>, Vec<u8>>) {
         while let Ok(value) = values.blocking_recv() {
             if values.blocking_send(value).is_err() {

@@ -1,4 +1,4 @@
-//! Open files that travel: as arguments, in queues and through pipes.
+//! Open files that are sent: as arguments, in queues and through pipes.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -70,7 +70,7 @@ async fn a_file_travels_through_a_queue_and_through_a_connection() {
         .expect("there is room");
     let back = within(ours.recv()).await.expect("it comes");
     within(task).await.expect("it ends");
-    // One open file has one position.
+    // One open file description has one position.
     assert_eq!(original.stream_position().expect("it is a file"), 7);
     let mut file = File::from(back.into_inner());
     file.rewind().expect("it is a file");

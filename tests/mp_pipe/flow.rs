@@ -12,7 +12,7 @@ use super::common::within;
 use super::{one_way, pool};
 
 #[tokio::test]
-async fn a_stream_ends_when_the_other_end_is_gone() {
+async fn a_stream_ends_when_the_other_end_closes() {
     let (to, from) = one_way();
     let sender = tokio::spawn(async move {
         for number in 0..1000_u64 {
@@ -52,7 +52,7 @@ async fn a_closed_sink_is_the_end_for_the_other_end_which_may_still_send() {
     assert!(one.next().await.is_none());
 }
 
-/// What waits for room waits in the sink, one value at a time.
+/// Values that wait for room wait in the sink, one at a time.
 #[tokio::test]
 async fn a_sink_without_room_is_not_ready_and_loses_nothing() {
     let (mut to, from) = one_way();
@@ -128,7 +128,7 @@ async fn a_stream_of_answers_comes_from_a_worker() {
     within(pool.shutdown()).await;
 }
 
-/// A stream that has waited keeps nothing from who receives otherwise.
+/// A stream that has waited does not keep values from other receivers.
 #[tokio::test]
 async fn a_next_that_is_dropped_has_received_nothing() {
     let (to, mut from) = one_way();
@@ -143,7 +143,7 @@ async fn a_next_that_is_dropped_has_received_nothing() {
     }
 }
 
-/// The first runtime still exists, and does nothing any more.
+/// The first runtime still exists, but is not driven any more.
 #[test]
 fn a_stream_and_a_sink_go_on_in_another_runtime() {
     let runtimes = [(); 2].map(|()| {

@@ -1,4 +1,4 @@
-//! A process that is forked by other means than this crate's has copies of its parent's connections.
+//! A process that is forked by other means than this crate has copies of its parent's connections.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_millis(5);
 /// Forks this process. The child does `work` and exits.
 fn in_fork(work: impl FnOnce()) {
     #[expect(unsafe_code, reason = "forks")]
-    // SAFETY: the child only uses what no other thread of this process uses.
+    // SAFETY: the child uses only what no other thread of this process uses.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok();
@@ -37,7 +37,7 @@ fn a_connection_that_a_fork_drops_still_wakes_its_parent() {
     let test = "forks::a_connection_that_a_fork_drops_still_wakes_its_parent";
     alone(test, async || {
         let (to, from): (Connection<u32, ()>, _) = one_way();
-        // From now on the runtime watches the socket, by a descriptor of its own.
+        // After this, the runtime watches the socket, by a descriptor of its own.
         assert!(!from.poll(SOON).await);
         let mut from = Some(from);
         in_fork(|| {

@@ -1,5 +1,4 @@
-//! Values that travel by their own stream: they arrive complete or not at all, whichever side gives up in
-//! the middle.
+//! Values that are sent by their own stream: they arrive complete or not at all, whichever side gives up in the middle.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use concurrent_futures::multiprocessing::Connection;
 use futures::FutureExt as _;
 
 use super::common::{Gate, Key, within};
-use super::{PATIENCE, one_way, pool};
+use super::{TIME_LIMIT, one_way, pool};
 
 const LARGE: usize = 16 << 20;
 
@@ -16,7 +15,7 @@ fn value(number: u8) -> Vec<u8> {
     vec![number; LARGE]
 }
 
-/// Polls both in turn, so that neither comes to its end before it is dropped.
+/// Polls both in turn, so that neither completes before it is dropped.
 fn some_of(
     sending: &mut (impl Future + Unpin),
     receiving: &mut (impl Future + Unpin),
@@ -60,9 +59,9 @@ async fn a_recv_that_is_dropped_in_the_middle_has_received_nothing() {
     }
 }
 
-/// A task that waits at the socket continues with the value that another task gave up.
+/// A task that waits for the socket continues with the value that another task gave up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_goes_on_with_what_another_gives_up() {
+async fn a_waiting_receiver_continues_a_message_that_another_gave_up() {
     for is_thread in [false, true] {
         let (to, from) = one_way();
         let mut sending = Box::pin(to.send(value(1)));
@@ -70,12 +69,12 @@ async fn who_waits_goes_on_with_what_another_gives_up() {
         some_of(&mut sending, &mut receiving, 3);
         let waiter = from.clone();
         let waits = if is_thread {
-            tokio::task::spawn_blocking(move || waiter.blocking_recv_timeout(PATIENCE))
+            tokio::task::spawn_blocking(move || waiter.blocking_recv_timeout(TIME_LIMIT))
         } else {
             tokio::spawn(async move { waiter.recv().await })
         };
         for _ in 0..100 {
-            tokio::task::yield_now().await; // By now it waits, or it comes too late for that.
+            tokio::task::yield_now().await; // The task waits now, unless the value was faster.
         }
         drop(receiving);
         within(sending).await.expect("it is received");
@@ -98,13 +97,13 @@ fn a_thread_whose_time_is_over_in_the_middle_has_received_nothing() {
         assert!(late.expect_err("not all is there").is_timed_out());
         assert!(from.blocking_poll(Duration::ZERO));
     }
-    let received = std::thread::spawn(move || from.blocking_recv_timeout(PATIENCE));
+    let received = std::thread::spawn(move || from.blocking_recv_timeout(TIME_LIMIT));
     runtime.block_on(within(sending)).expect("it is received");
     let received = received.join().expect("it ends");
     assert!(received.expect("it comes") == value(1));
 }
 
-/// Its receiver drops the part that it has, and goes on with the next value.
+/// Its receiver drops the part that it has, and continues with the next value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_whose_time_is_over_in_the_middle_has_sent_nothing() {
     let (to, from) = one_way();
@@ -122,18 +121,18 @@ async fn a_send_whose_time_is_over_in_the_middle_has_sent_nothing() {
         assert!(late.error().is_timed_out());
         assert!(late.into_inner() == value(1));
         let sender = to.clone();
-        let next = std::thread::spawn(move || sender.blocking_send_timeout(value(2), PATIENCE));
+        let next = std::thread::spawn(move || sender.blocking_send_timeout(value(2), TIME_LIMIT));
         assert!(within(receiving).await.expect("it comes") == value(2));
         next.join().expect("it ends").expect("it is received");
         assert!(from.try_recv().expect_err("that was all").is_empty());
     }
 }
 
-/// The process that started to receive it is dead. Another process has the end, too.
+/// The process that started to receive it is dead. Another process also has the end.
 #[tokio::test]
-async fn what_a_dead_receiver_had_not_read_is_sent_to_another() {
+async fn bytes_that_a_dead_receiver_did_not_read_reach_another() {
     fn begin(key: Key, from: Connection<(), Vec<u8>>) {
-        while !from.blocking_poll(PATIENCE) {}
+        while !from.blocking_poll(TIME_LIMIT) {}
         let late = from.blocking_recv_timeout(Duration::from_millis(1));
         assert!(late.expect_err("not all is there").is_timed_out());
         key.wait();
@@ -155,7 +154,7 @@ async fn what_a_dead_receiver_had_not_read_is_sent_to_another() {
 }
 
 #[tokio::test]
-async fn a_large_value_whose_receivers_are_all_gone_is_handed_back() {
+async fn a_large_value_without_receivers_is_returned() {
     let (to, from) = one_way();
     let mut sending = Box::pin(to.send(value(1)));
     let mut receiving = Box::pin(from.recv());
@@ -167,7 +166,7 @@ async fn a_large_value_whose_receivers_are_all_gone_is_handed_back() {
     assert!(error.into_inner() == value(1));
 }
 
-/// Each from a task of its own, into the same end.
+/// Each value from a task of its own, into the same end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_and_small_values_of_many_tasks_come_whole() {
     let (to, from) = one_way();

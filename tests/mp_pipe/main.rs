@@ -1,5 +1,5 @@
-//! Pipes between processes: each value that was sent is received, once and complete. A process that is
-//! killed at any point holds up no other.
+//! Pipes between processes: each value that was sent is received, once and complete. A process that is killed at any
+//! point blocks no other.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -31,10 +31,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 concurrent_futures::init_before_main!();
 
-/// How long a blocking method may wait for what is sure to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a blocking method may wait for a value that is certain to arrive.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// A pipe that is used in one direction: where values go in, and where they come out.
+/// A pipe that is used in one direction: its sending end, and its receiving end.
 fn one_way<T: concurrent_futures::Data>() -> (Connection<T, ()>, Connection<(), T>) {
     pipe().expect("a pipe")
 }
@@ -43,7 +43,7 @@ fn pool(workers: usize) -> ProcessPoolExecutor {
     ProcessPoolExecutor::with_workers(workers).expect("the settings are valid")
 }
 
-/// Sends a signal to a process that we have started. It may have ended by itself.
+/// Sends a signal to a process that this test started. It may have ended by itself.
 fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid as i32).expect("a process id");
     let _ = kill_process(pid, signal);

@@ -1,4 +1,4 @@
-//! Values with objects in them that processes share, whose descriptors travel beside the bytes.
+//! Values that contain shared objects, whose descriptors are sent with the bytes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::alone::{alone, descriptors};
 use super::common::{eventually, within};
-use super::{PATIENCE, one_way, pool};
+use super::{TIME_LIMIT, one_way, pool};
 
-/// A question, and where the answer goes.
+/// A question, and the queue for its answer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
     number: u64,
-    /// Makes some questions so large that they travel by streams.
+    /// Makes some questions so large that they are sent by streams.
     filler: String,
     answer: Connection<u64, ()>,
 }
@@ -25,7 +25,9 @@ struct Question {
 async fn a_connection_travels_through_a_connection() {
     fn answer(questions: Connection<(), Question>) {
         for _ in 0..100 {
-            let asked = questions.blocking_recv_timeout(PATIENCE).expect("it comes");
+            let asked = questions
+                .blocking_recv_timeout(TIME_LIMIT)
+                .expect("it comes");
             assert_eq!(asked.filler.len() > 1000, asked.number.is_multiple_of(10));
             let sent = asked.answer.blocking_send(asked.number + 1);
             sent.expect("it is received");
@@ -132,7 +134,7 @@ fn more_objects_than_travel_together_are_refused_and_handed_back() {
     assert_eq!(from.try_recv().expect("it is there").len(), 250);
 }
 
-/// Lets this process open `more` descriptors more than it has.
+/// Limits this process to `more` descriptors more than it has.
 fn allow(more: usize, body: impl FnOnce()) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let taken: BTreeSet<i32> = descriptors().into_iter().map(|(fd, _)| fd).collect();
@@ -161,7 +163,7 @@ fn without_descriptors_a_large_value_stays_with_its_sender() {
             let before = descriptors().len();
             let (to, from) = one_way();
             let task = pool.submit(send_large, to);
-            // Until the pool has let go of the other end.
+            // Settled once the pool has dropped the other end.
             let is_settled = || descriptors().len() == before + 1;
             eventually(|| task.is_running() && is_settled()).await;
             eventually(|| from.poll(Duration::ZERO).now_or_never() == Some(true)).await;
@@ -184,9 +186,9 @@ fn without_descriptors_a_large_value_stays_with_its_sender() {
 }
 
 #[test]
-fn without_descriptors_objects_are_lost_and_that_is_told() {
+fn without_descriptors_objects_are_lost_and_an_error_says_so() {
     alone(
-        "objects::without_descriptors_objects_are_lost_and_that_is_told",
+        "objects::without_descriptors_objects_are_lost_and_an_error_says_so",
         async || {
             let (to, from) = one_way();
             let (inner, other) = pipe::<u8, u8>().expect("a pipe");
@@ -203,7 +205,7 @@ fn without_descriptors_objects_are_lost_and_that_is_told() {
     );
 }
 
-/// Waiting needs a descriptor where tokio is to watch; without, one looks now and then.
+/// A wait needs a descriptor for tokio to watch. Without one, the waiter checks at intervals.
 #[test]
 fn without_descriptors_a_wait_still_ends() {
     alone(
@@ -212,7 +214,7 @@ fn without_descriptors_a_wait_still_ends() {
             let (to, from) = one_way();
             let (waiter, thread) = (from.clone(), from.clone());
             let thread = tokio::task::spawn_blocking(move || {
-                let first = thread.blocking_recv_timeout(PATIENCE);
+                let first = thread.blocking_recv_timeout(TIME_LIMIT);
                 first.expect("it comes")
             });
             let mut waits = Box::pin(async move { waiter.recv().await.expect("it comes") });

@@ -1,4 +1,4 @@
-//! A value that is not sent comes back as it was, without being decoded.
+//! A value that is not sent is returned as it was, without being decoded.
 
 use std::cell::Cell;
 
@@ -34,7 +34,7 @@ async fn a_buffer_that_is_not_sent_is_handed_back_untouched() {
     }
 }
 
-/// A send borrows the value while it waits. That asks no more of its type than to be `Send`.
+/// A send borrows the value while it waits, but requires only that its type is `Send`.
 #[tokio::test]
 async fn a_value_need_not_be_sync() {
     fn in_any_thread<F: Future + Send>(future: F) -> F {

@@ -1,4 +1,4 @@
-//! Waiting for room and for values, and not waiting.
+//! Waits for room and for values, and operations that do not wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 
 use super::common::within;
-use super::{PATIENCE, one_way, pool};
+use super::{TIME_LIMIT, one_way, pool};
 
 const SOON: Duration = Duration::from_millis(5);
 
@@ -53,7 +53,7 @@ fn a_thread_waits_for_room() {
         }
     });
     for number in 0..5000 {
-        let value = from.blocking_recv_timeout(PATIENCE);
+        let value = from.blocking_recv_timeout(TIME_LIMIT);
         assert_eq!(value.expect("it comes"), number);
     }
     sender.join().expect("it ends");
@@ -103,7 +103,7 @@ fn a_send_whose_time_is_over_has_sent_nothing_and_hands_its_value_back() {
     sent.expect("there is room");
     drop(from);
     let error = to
-        .blocking_send_timeout(5, PATIENCE)
+        .blocking_send_timeout(5, TIME_LIMIT)
         .expect_err("it is closed");
     assert!(error.error().is_closed());
 }
@@ -115,7 +115,7 @@ async fn poll_tells_whether_something_comes_in_time_and_takes_nothing() {
     let start = Instant::now();
     assert!(!from.poll(SOON).await && start.elapsed() >= SOON);
     let poller = from.clone();
-    let polled = tokio::spawn(async move { poller.poll(PATIENCE).await });
+    let polled = tokio::spawn(async move { poller.poll(TIME_LIMIT).await });
     tokio::task::yield_now().await;
     to.send(1).await.expect("there is room");
     assert!(within(polled).await.expect("it ends"));
@@ -123,7 +123,7 @@ async fn poll_tells_whether_something_comes_in_time_and_takes_nothing() {
     assert_eq!(from.recv().await.expect("it was sent"), 1);
     assert!(!from.poll(Duration::ZERO).await);
     drop(to);
-    assert!(from.poll(PATIENCE).await, "the end is news");
+    assert!(from.poll(TIME_LIMIT).await, "the end is news");
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_recv_that_is_dropped_has_received_nothing_and_a_send_has_sent_nothing
     assert!(from.try_recv().expect_err("that was all").is_empty());
 }
 
-/// Tasks and threads of one process wait at the same end.
+/// Tasks and threads of one process wait for the same end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_who_waits_gets_one() {
     const WAITING: u64 = 20;
@@ -160,7 +160,9 @@ async fn everybody_who_waits_gets_one() {
     });
     let threads = (0..WAITING).map(|_| {
         let from = from.clone();
-        tokio::task::spawn_blocking(move || from.blocking_recv_timeout(PATIENCE).expect("it comes"))
+        tokio::task::spawn_blocking(move || {
+            from.blocking_recv_timeout(TIME_LIMIT).expect("it comes")
+        })
     });
     let all: Vec<_> = tasks.chain(threads).collect();
     for number in 0..2 * WAITING {
@@ -172,7 +174,7 @@ async fn everybody_who_waits_gets_one() {
     assert!(got.into_iter().eq(0..2 * WAITING));
 }
 
-/// Aborts a task that never ends, once other tasks have run.
+/// Aborts an endless task, once other tasks have run.
 async fn lets_others_run(busy: impl Future<Output = ()> + Send + 'static) {
     let busy = tokio::spawn(busy);
     within(async {
@@ -185,7 +187,7 @@ async fn lets_others_run(busy: impl Future<Output = ()> + Send + 'static) {
     assert!(busy.await.expect_err("it was aborted").is_cancelled());
 }
 
-/// Whether there is a value, nothing, or an error.
+/// Whether the result is a value, nothing, or an error.
 #[tokio::test]
 async fn a_task_that_never_has_to_wait_lets_others_run() {
     let (one, other) = pipe::<u8, u8>().expect("a pipe");
@@ -200,13 +202,13 @@ async fn a_task_that_never_has_to_wait_lets_others_run() {
     let silent = other.clone();
     lets_others_run(async move { while !silent.poll(Duration::ZERO).await {} }).await;
     one.send(1).await.expect("there is room");
-    lets_others_run(async move { while other.poll(PATIENCE).await {} }).await;
+    lets_others_run(async move { while other.poll(TIME_LIMIT).await {} }).await;
     let sender = one.clone();
     lets_others_run(async move { while sender.send(1).await.is_err() {} }).await;
     lets_others_run(async move { while one.recv().await.is_err() {} }).await;
 }
 
-/// In the second round the first runtime has ended; in the third, one still exists and does nothing.
+/// In the second round the first runtime has ended; in the third, it still exists but is not driven.
 #[test]
 fn a_connection_outlives_the_runtime_that_it_was_used_in() {
     let runtime = || {
@@ -239,14 +241,14 @@ fn a_connection_outlives_the_runtime_that_it_was_used_in() {
 }
 
 #[tokio::test]
-async fn what_blocks_panics_in_a_task() {
+async fn blocking_calls_panic_in_a_task() {
     let (one, _other) = pipe::<u8, u8>().expect("a pipe");
     type Call = fn(&Connection<u8, u8>);
     let calls: [Call; 5] = [
         |one| drop(one.blocking_recv()),
         |one| drop(one.blocking_recv_timeout(Duration::ZERO)),
         |one| drop(one.blocking_send(1)),
-        |one| drop(one.blocking_send_timeout(1, PATIENCE)),
+        |one| drop(one.blocking_send_timeout(1, TIME_LIMIT)),
         |one| assert!(!one.blocking_poll(Duration::ZERO)),
     ];
     for call in calls {
@@ -260,7 +262,7 @@ async fn what_blocks_panics_in_a_task() {
 async fn waits_across_processes_end_with_what_they_wait_for() {
     fn pass_on(from: Connection<(), u32>, to: Connection<u32, ()>) {
         for _ in 0..300 {
-            let number = from.blocking_recv_timeout(PATIENCE).expect("it comes");
+            let number = from.blocking_recv_timeout(TIME_LIMIT).expect("it comes");
             to.blocking_send(number).expect("it is received");
         }
     }

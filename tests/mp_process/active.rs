@@ -24,7 +24,7 @@ fn running_processes_are_listed_and_all_but_daemons_can_be_waited_for() {
         ] {
             let builder = builder(method).name(name).daemon(daemon);
             let process = within(builder.spawn(wait_at, gate.key())).await;
-            pids.push(process.expect("it starts").pid()); // The handle is dropped.
+            pids.push(process.expect("it starts").pid()); // This drops the handle.
         }
         let listed = active_children();
         let names: Vec<_> = listed.iter().map(|child| child.name()).collect();
@@ -61,7 +61,7 @@ fn running_processes_are_listed_and_all_but_daemons_can_be_waited_for() {
         );
         let_in(pids[1]).await;
         eventually(|| active_children().is_empty()).await;
-        // What a process finds in memory are no children of its own.
+        // A process does not list its parent's children, although they are in its memory.
         let _process = within(Process::spawn(wait_at, gate.key()))
             .await
             .expect("it starts");
@@ -75,7 +75,7 @@ fn running_processes_are_listed_and_all_but_daemons_can_be_waited_for() {
     });
 }
 
-async fn whoever_looks_leaves_no_zombie_of_a_kept_handle(method: StartMethod) {
+async fn a_look_at_any_handle_leaves_no_zombie_of_a_kept_one(method: StartMethod) {
     let gate = Gate::new();
     let process = within(builder(method).spawn(wait_at, gate.key())).await;
     let process = process.expect("it starts");
@@ -86,25 +86,25 @@ async fn whoever_looks_leaves_no_zombie_of_a_kept_handle(method: StartMethod) {
 }
 
 #[test]
-fn of_a_kept_handle_whoever_looks_leaves_no_zombie() {
-    let test = "active::of_a_kept_handle_whoever_looks_leaves_no_zombie";
+fn a_look_at_any_handle_leaves_no_zombie_by_spawn() {
+    let test = "active::a_look_at_any_handle_leaves_no_zombie_by_spawn";
     alone(test, || {
-        whoever_looks_leaves_no_zombie_of_a_kept_handle(StartMethod::Spawn)
+        a_look_at_any_handle_leaves_no_zombie_of_a_kept_one(StartMethod::Spawn)
     });
 }
 
 #[test]
-fn of_a_kept_handle_whoever_looks_leaves_no_zombie_by_fork() {
+fn a_look_at_any_handle_leaves_no_zombie_by_fork() {
     by_fork(
-        "mp_process::active::of_a_kept_handle_whoever_looks_leaves_no_zombie_by_fork",
-        whoever_looks_leaves_no_zombie_of_a_kept_handle,
+        "mp_process::active::a_look_at_any_handle_leaves_no_zombie_by_fork",
+        a_look_at_any_handle_leaves_no_zombie_of_a_kept_one,
     );
 }
 
 #[test]
-fn what_a_fork_finds_listed_is_not_its_own() {
+fn a_fork_does_not_list_the_processes_of_its_parent() {
     by_fork(
-        "mp_process::active::what_a_fork_finds_listed_is_not_its_own",
+        "mp_process::active::a_fork_does_not_list_the_processes_of_its_parent",
         async |method| {
             let gate = Gate::new();
             let first = within(builder(method).spawn(wait_at, gate.key())).await;

@@ -1,4 +1,4 @@
-//! What a process finds around it: its streams, environment, folder, limits and descriptors.
+//! The surroundings of a process: its streams, environment, folder, limits and descriptors.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,22 +22,22 @@ use super::methods::held_by_every_start_method;
 use super::{builder, test_in};
 
 held_by_every_start_method! { 1;
-    what_a_process_prints_goes_to_the_stdout_of_its_parent,
+    output_of_a_process_goes_to_the_stdout_of_its_parent,
     the_ends_of_pipes_can_be_taken,
     a_stream_may_be_any_descriptor,
-    environment_and_folder_are_the_parents_own_at_the_start_unless_told,
+    environment_and_folder_are_the_parents_own_unless_configured,
     a_folder_that_is_not_there_is_a_typed_error_that_names_it,
     surroundings_of_a_process_with_a_zero_byte_are_refused_before_it_starts,
     a_process_holds_only_the_descriptors_meant_for_it,
-    a_process_keeps_its_limits_and_one_that_is_refused_is_told,
+    a_process_keeps_its_limits_and_a_refused_limit_is_an_error,
     a_process_starts_though_its_parent_has_closed_its_streams,
 }
 
-async fn what_a_process_prints_goes_to_the_stdout_of_its_parent(method: StartMethod) {
+async fn output_of_a_process_goes_to_the_stdout_of_its_parent(method: StartMethod) {
     const PART: &str = "CONCURRENT_FUTURES_TEST_PART";
     if std::env::var_os(PART).is_some() {
         let print = || {
-            // The harness takes what a test prints by `println!`, but in its own thread only.
+            // The harness captures the output of `println!` in a test, but only on the test's thread.
             println!("for stdout");
             eprintln!("for stderr");
             print!("half a line");
@@ -50,7 +50,7 @@ async fn what_a_process_prints_goes_to_the_stdout_of_its_parent(method: StartMet
     let test = test_in(
         "around",
         method,
-        "what_a_process_prints_goes_to_the_stdout_of_its_parent",
+        "output_of_a_process_goes_to_the_stdout_of_its_parent",
     );
     let output = Command::new(std::env::current_exe().expect("it is there"))
         .args(["--exact", &test, "--nocapture"])
@@ -112,7 +112,7 @@ async fn a_stream_may_be_any_descriptor(method: StartMethod) {
     let process = within(builder.spawn(copy, ())).await.expect("it starts");
     assert_eq!(within(process.join()).await.expect("it ran"), 11);
     assert_eq!(output.metadata().expect("a file").len(), 11);
-    // By default there is nothing to read.
+    // The default: there is nothing to read.
     let builder = self::builder(method).stdout(Stdio::null());
     let process = within(builder.spawn(copy, ())).await.expect("it starts");
     assert_eq!(within(process.join()).await.expect("it ran"), 0);
@@ -126,9 +126,9 @@ fn around() -> Around {
     (variables, std::env::current_dir().expect("a folder"))
 }
 
-async fn environment_and_folder_are_the_parents_own_at_the_start_unless_told(method: StartMethod) {
-    // Both are the whole process's: the rest is done in a process of its own.
-    let test = "environment_and_folder_are_the_parents_own_at_the_start_unless_told";
+async fn environment_and_folder_are_the_parents_own_unless_configured(method: StartMethod) {
+    // Both belong to the whole process, so the rest runs in a process of its own.
+    let test = "environment_and_folder_are_the_parents_own_unless_configured";
     if method != StartMethod::Fork && !is_alone(&test_in("around", method, test)) {
         return again::start(
             &std::env::current_exe().expect("it is there"),
@@ -140,12 +140,12 @@ async fn environment_and_folder_are_the_parents_own_at_the_start_unless_told(met
         within(process.join()).await.expect("it ran")
     };
     assert_eq!(look(builder(method)).await, around());
-    // Also what has changed since the fork server was started.
+    // Includes changes since the fork server was started.
     let folder = Folder::new();
     std::env::set_current_dir(folder.path()).expect("it is there");
     fs::create_dir("inner").expect("it is ours");
     #[expect(unsafe_code, reason = "it changes the environment")]
-    // SAFETY: nothing else in this process looks at its environment meanwhile.
+    // SAFETY: no other thread of this process uses its environment meanwhile.
     unsafe {
         std::env::set_var("CONCURRENT_FUTURES_TEST_NEW", "new");
     };
@@ -212,7 +212,7 @@ async fn surroundings_of_a_process_with_a_zero_byte_are_refused_before_it_starts
     }
 }
 
-/// How many processes have that name and are running. (Those of other tests have others.)
+/// How many processes have that name and are running. (Other tests use other names.)
 fn active() -> usize {
     let lost = active_children();
     lost.iter().filter(|child| child.name() == "lost").count()
@@ -220,7 +220,7 @@ fn active() -> usize {
 
 async fn a_process_holds_only_the_descriptors_meant_for_it(method: StartMethod) {
     let _other = within(builder(method).spawn(|| (), ())).await;
-    // What is open in the process that is forked is open in its fork. (Those of other tests come and go.)
+    // Descriptors that are open in the process that forks are open in its fork. (Those of other tests come and go.)
     let inherited = match method {
         StartMethod::Fork => descriptors().len(),
         _ => 3,
@@ -235,7 +235,7 @@ async fn a_process_holds_only_the_descriptors_meant_for_it(method: StartMethod) 
     assert_eq!(held.len(), inherited + 1, "{held:?}");
 }
 
-async fn a_process_keeps_its_limits_and_one_that_is_refused_is_told(method: StartMethod) {
+async fn a_process_keeps_its_limits_and_a_refused_limit_is_an_error(method: StartMethod) {
     let limit = || rustix::process::getrlimit(rustix::process::Resource::Core).current;
     let builder = || builder(method);
     let process = within(
@@ -297,27 +297,27 @@ async fn a_process_starts_though_its_parent_has_closed_its_streams(method: Start
     rustix::stdio::dup2_stdout(&kept[1]).expect("it was open");
     rustix::stdio::dup2_stderr(&kept[2]).expect("it was open");
     if let Err(panic) = outcome {
-        // It was printed to nowhere.
+        // The output of the panic was discarded, so print it here.
         panic!("{:?}", panic.downcast_ref::<String>());
     }
 }
 
 #[expect(unsafe_code, reason = "a standard stream")]
 fn borrow<'a>(fd: i32) -> std::os::fd::BorrowedFd<'a> {
-    // SAFETY: it is open.
+    // SAFETY: the descriptor is open.
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
 }
 
 #[expect(unsafe_code, reason = "closes a standard stream")]
 fn close(fd: i32) {
-    // SAFETY: nothing owns it.
+    // SAFETY: no code owns it.
     unsafe { libc::close(fd) };
 }
 
-/// A program may be started with whatever variables.
+/// A program may be started with any variables.
 #[test]
-fn a_variable_that_nobody_could_set_hinders_no_start() {
-    let test = "around::a_variable_that_nobody_could_set_hinders_no_start";
+fn an_impossible_variable_fails_no_start() {
+    let test = "around::an_impossible_variable_fails_no_start";
     if !is_alone(test) {
         let mut command = Command::new(std::env::current_exe().expect("it is there"));
         return again::run(command.env("=odd", "1"), test);

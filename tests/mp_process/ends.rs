@@ -24,7 +24,7 @@ held_by_every_start_method! { 1;
     a_start_that_is_dropped_after_it_succeeded_ends_its_process,
 }
 
-/// The start succeeds in a task of its own, and no one takes its result.
+/// The start succeeds in a task of its own, but its result is not received.
 async fn a_start_that_is_dropped_after_it_succeeded_ends_its_process(method: StartMethod) {
     let gate = Gate::new();
     let mut start = Box::pin(builder(method).spawn(wait_at, gate.key()));
@@ -49,7 +49,7 @@ async fn an_interrupt_ends_a_process_only_if_it_is_meant(method: StartMethod) {
     let process = process.expect("it starts");
     let _guest = gate.guest().await;
     let pid = Pid::from_raw(process.pid().cast_signed()).expect("a pid");
-    // It is not in the group that a terminal interrupts.
+    // The process is not in the group that a terminal interrupts.
     assert_eq!(rustix::process::getpgid(Some(pid)).expect("a group"), pid);
     kill_process(pid, Signal::INT).expect("it is there");
     let error = within(process.join())
@@ -62,7 +62,7 @@ async fn a_kill_takes_along_what_the_process_has_started_and_its_own_end_does_no
     method: StartMethod,
 ) {
     let gate = Gate::new();
-    // Its stdin is ours, so that it does not end with the process.
+    // Its stdin belongs to this process, so that it does not end with that process.
     let start = |gate: Key| {
         let stdin = std::io::stdin();
         let stdin = std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned();
@@ -80,7 +80,7 @@ async fn a_kill_takes_along_what_the_process_has_started_and_its_own_end_does_no
         let mut stdout = receiver(process.take_stdout());
         ending(&process);
         within(process.join()).await.expect_err("it was ended");
-        // Every process with it has ended.
+        // Every process that has it open has ended.
         assert_eq!(within(stdout.read(&mut [0])).await.expect("its end"), 0);
     }
     let builder = builder(method).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -106,7 +106,7 @@ fn receiver(end: Option<std::io::PipeReader>) -> pipe::Receiver {
     pipe::Receiver::from_owned_fd(end).expect("a pipe")
 }
 
-/// A parent has a daemon and another process, and ends when it is let in, or is killed before.
+/// A parent has a daemon and another process. It ends when its gate opens, or is killed before.
 async fn a_parent_ends(method: StartMethod, test: &str, end: impl AsyncFn(common::Guest)) {
     const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
     if let Some(gates) = std::env::var_os(GATES) {
@@ -131,8 +131,8 @@ async fn a_parent_ends(method: StartMethod, test: &str, end: impl AsyncFn(common
     end(parent.guest().await).await;
     daemon.gone().await;
     free.let_in().await;
-    after.guest().await.let_in().await; // It runs on,
-    eventually(|| !is_there(pid)).await; // to its end, and its new parent has waited for it.
+    after.guest().await.let_in().await; // It continues
+    eventually(|| !is_there(pid)).await; // to its end, and its new parent has reaped it.
     within(tokio::task::spawn_blocking(move || started.wait()))
         .await
         .expect("no panic")
@@ -190,17 +190,17 @@ fn without_its_runtime_or_any_a_dropped_handle_leaves_no_zombie() {
             let guests = [gate.guest().await, gate.guest().await, gate.guest().await];
             (pid, kept, guests)
         });
-        drop(first); // With the task that waited for the one without a handle.
+        drop(first); // This also drops the task that waited for the process without a handle.
         let pids = [pid, process.pid(), other.pid()];
-        // Within one where nothing can be waited for.
+        // In a runtime that can wait for nothing.
         let bare = tokio::runtime::Builder::new_current_thread().build();
         bare.expect("a runtime").block_on(async {
             drop(other);
             tokio::task::yield_now().await;
         });
-        drop(process); // Outside of any.
+        drop(process); // Outside any runtime.
         assert!(pids.iter().all(|pid| is_there(*pid)));
-        drop(guests); // They may pass.
+        drop(guests); // Lets them continue.
         runtime().block_on(eventually(|| !pids.iter().any(|pid| is_there(*pid))));
     });
 }

@@ -30,7 +30,7 @@ fn known() -> Known {
     )
 }
 
-/// What this process knows, and what a process that it forks itself knows.
+/// What this process knows about itself, and what a process knows that it forks itself.
 #[expect(unsafe_code, reason = "forks")]
 fn known_in_a_fork() -> (Known, bool) {
     // SAFETY: there is no other thread.
@@ -66,7 +66,7 @@ async fn a_process_knows_its_name_and_its_parent(method: StartMethod) {
     assert!(fork_is_a_program);
 }
 
-/// A process of a process.
+/// What a process of a process knows.
 fn known_below(method: u8) -> (u32, Known) {
     let method = [StartMethod::Spawn, StartMethod::ForkServer][usize::from(method)];
     let process = Process::builder().start_method(method).name("below");
@@ -113,12 +113,12 @@ fn check_fork_server(parent: u32) -> Result<(), String> {
     }
 }
 
-/// Waits for the end of its parent, in a way, and then lets the test know.
+/// Waits for the end of its parent, with the async or the blocking method, and then notifies the test.
 fn wait_for_parent(is_async: bool, started: Key, ended: Key) {
     let parent = parent_process().expect("it has one");
     started.wait();
     if is_async {
-        // A fork seems to be in the runtime of its parent.
+        // A fork still seems to be in the runtime of its parent.
         in_a_thread(|| methods::run(1, parent.join()));
     } else {
         in_a_thread(|| {

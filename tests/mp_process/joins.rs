@@ -16,7 +16,7 @@ use super::{builder, in_a_thread, wait_at};
 
 held_by_every_start_method! { 1;
     a_join_that_is_given_up_loses_nothing,
-    a_large_result_waits_for_nobody,
+    a_large_result_waits_for_no_reader,
     a_join_may_be_repeated,
     a_process_in_a_process_and_in_a_worker_works,
 }
@@ -45,13 +45,13 @@ async fn a_join_that_is_given_up_loses_nothing(method: StartMethod) {
     tokio::pin!(first);
     assert!(futures::poll!(first.as_mut()).is_pending());
     guest.let_in().await;
-    // Two may wait for it.
+    // Two tasks may wait for it.
     let (one, two) = within(futures::future::join(first, process.join())).await;
     assert_eq!((one.expect("it ran"), two.expect("it ran")), (42, 42));
 }
 
-/// If the process wrote it to a reader, it would wait for that reader.
-async fn a_large_result_waits_for_nobody(method: StartMethod) {
+/// If the process wrote the result to a reader, it would wait for that reader.
+async fn a_large_result_waits_for_no_reader(method: StartMethod) {
     const LEN: usize = 8 << 20;
     let many = |len: usize| (vec![7_u8; len], "x".repeat(len));
     let process = within(builder(method).spawn(many, LEN))
@@ -116,7 +116,7 @@ fn a_process_outlives_the_runtime_it_was_started_in() {
         );
         runtime().block_on(async {
             assert!(process.join().now_or_never().is_none());
-            drop(guest); // It may pass.
+            drop(guest); // Lets it continue.
             within(process.join()).await.expect("it ran");
         });
     });
@@ -127,7 +127,7 @@ fn square_elsewhere(method: StartMethodName, n: u64) -> u64 {
     process.expect("it starts").blocking_join().expect("it ran")
 }
 
-/// A start method that can travel.
+/// A start method that can be sent.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 enum StartMethodName {
     Spawn,
@@ -202,9 +202,9 @@ fn a_join_goes_on_in_another_runtime_or_in_none() {
     }
 }
 
-/// They would stop what else runs in it.
+/// They would block whatever else runs in the task.
 #[tokio::test]
-async fn in_a_task_the_blocking_twins_panic() {
+async fn the_blocking_twins_panic_in_a_task() {
     let panics = |work: &dyn Fn()| {
         let work = std::panic::AssertUnwindSafe(work);
         std::panic::catch_unwind(work).is_err()

@@ -1,4 +1,4 @@
-//! A function in a process of its own: what it gives, what it finds, how it ends, and what is left.
+//! A function in a process of its own: its result, its surroundings, how it ends, and what remains.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -39,7 +39,7 @@ fn builder(method: StartMethod) -> ProcessBuilder {
     Process::builder().start_method(method)
 }
 
-/// What the test of a promise is called that lies in that module of this file.
+/// The name of the test of a promise in that module of this file.
 fn test_in(module: &str, method: StartMethod, promise: &str) -> String {
     format!("{module}::{}", test_of(method, promise))
 }
@@ -58,22 +58,22 @@ fn kill(pid: u32, signal: Signal) {
     kill_process(pid, signal).expect("it is there");
 }
 
-/// Whether the process is there, be it as a zombie.
+/// Whether the process exists, perhaps as a zombie.
 fn is_there(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).expect("/proc")
 }
 
-/// Where one may block.
+/// Runs `work` on a thread that may block.
 fn in_a_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| scope.spawn(work).join().expect("no panic"))
 }
 
-/// What there is besides a fork server: of processes and of descriptors.
+/// How many processes and descriptors there are besides a fork server.
 fn left() -> (usize, usize) {
     (children().len(), descriptors().len())
 }
 
-/// Whether the process is there and has not ended.
+/// Whether the process exists and has not ended.
 fn is_running(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest);

@@ -1,4 +1,4 @@
-//! Objects that processes share, as arguments.
+//! Shared objects as arguments of a process.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,8 +13,8 @@ use super::methods::held_by_every_start_method;
 
 held_by_every_start_method! { 1;
     objects_that_processes_share_can_be_arguments,
-    a_lock_of_a_process_that_was_killed_is_released_and_the_next_owner_is_told,
-    processes_that_are_killed_at_any_point_hold_up_nobody,
+    a_lock_of_a_killed_process_is_released_and_the_next_owner_gets_an_error,
+    processes_that_are_killed_at_any_point_block_no_other,
 }
 
 async fn objects_that_processes_share_can_be_arguments(method: StartMethod) {
@@ -50,7 +50,7 @@ async fn objects_that_processes_share_can_be_arguments(method: StartMethod) {
     assert_eq!(memory.to_vec(), [0, 1, 2, 3]);
 }
 
-async fn a_lock_of_a_process_that_was_killed_is_released_and_the_next_owner_is_told(
+async fn a_lock_of_a_killed_process_is_released_and_the_next_owner_gets_an_error(
     method: StartMethod,
 ) {
     let lock = Lock::new().expect("a lock");
@@ -70,7 +70,7 @@ async fn a_lock_of_a_process_that_was_killed_is_released_and_the_next_owner_is_t
     assert_eq!(error.signal(), Some(9));
 }
 
-/// An item of a process: which, and its how-manieth.
+/// An item: the number of its process, and its number in that process.
 type Item = (u32, u32);
 
 /// How many items each process puts.
@@ -85,7 +85,7 @@ fn count_and_put(lock: Lock, count: Value<u64>, queue: Queue<Item>, who: u32) {
     }
 }
 
-async fn processes_that_are_killed_at_any_point_hold_up_nobody(method: StartMethod) {
+async fn processes_that_are_killed_at_any_point_block_no_other(method: StartMethod) {
     const PROCESSES: u32 = 4;
     let lock = Lock::new().expect("a lock");
     let count = Value::new(0).expect("a value");
@@ -98,7 +98,7 @@ async fn processes_that_are_killed_at_any_point_hold_up_nobody(method: StartMeth
             let process = within(builder(method).spawn(count_and_put, args)).await;
             processes.push(process.expect("it starts"));
         }
-        // Every other is killed, somewhere in the middle of what it does.
+        // Every other process is killed at some point of its work.
         let mut kills: BTreeMap<usize, &Process<()>> = BTreeMap::new();
         for (n, process) in processes.iter().enumerate().skip(1).step_by(2) {
             let chance = RandomState::new().hash_one((round, n)) as u32;
@@ -131,7 +131,7 @@ async fn processes_that_are_killed_at_any_point_hold_up_nobody(method: StartMeth
                 .filter(|item| item.0 == who)
                 .map(|item| item.1)
                 .collect();
-            // Each that was put in, once and in order.
+            // Each item that was put, once and in order.
             assert!(of_it.iter().copied().eq(0..of_it.len() as u32), "{of_it:?}");
             match outcome {
                 Ok(()) => assert_eq!(of_it.len(), ITEMS as usize),
@@ -143,7 +143,7 @@ async fn processes_that_are_killed_at_any_point_hold_up_nobody(method: StartMeth
     }
 }
 
-/// What an object is made of is held by the process alone, once that has it.
+/// Once the process has the object, only that process holds its resources.
 #[test]
 fn an_object_lives_as_long_as_the_process_that_has_it() {
     let test = "objects::an_object_lives_as_long_as_the_process_that_has_it";
@@ -159,7 +159,7 @@ fn an_object_lives_as_long_as_the_process_that_has_it() {
             let process = within(Process::spawn(put, (event.clone(), memory))).await;
             (event, process.expect("it starts"))
         };
-        let (event, process) = start().await; // The fork server is there from now on.
+        let (event, process) = start().await; // The fork server exists after this.
         event.set();
         within(process.join()).await.expect("it ran");
         drop((event, process));

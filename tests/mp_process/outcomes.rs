@@ -16,11 +16,11 @@ use super::methods::held_by_every_start_method;
 use super::{builder, wait_at};
 
 held_by_every_start_method! { 1;
-    what_the_function_returns_comes_back_and_its_process_exits_with_0,
-    a_panic_is_told_with_its_place_and_its_process_exits_with_101,
-    an_exit_is_told_by_its_code,
-    a_death_by_a_signal_is_told_apart_from_an_exit,
-    what_cannot_be_encoded_or_decoded_is_told_by_whom_it_concerns,
+    the_value_of_a_function_comes_back_and_its_process_exits_with_0,
+    a_panic_is_reported_with_its_place_and_its_process_exits_with_101,
+    an_exit_is_reported_by_its_code,
+    a_death_by_a_signal_differs_from_an_exit,
+    a_failure_to_encode_or_decode_is_reported_where_it_happens,
     a_thread_that_keeps_a_stream_does_not_hold_up_the_end,
     a_function_that_closes_every_descriptor_loses_its_outcome_and_spoils_no_file,
 }
@@ -30,7 +30,7 @@ fn kill_myself(signal: i32) {
     kill_process(rustix::process::getpid(), signal).expect("it is there");
 }
 
-async fn what_the_function_returns_comes_back_and_its_process_exits_with_0(method: StartMethod) {
+async fn the_value_of_a_function_comes_back_and_its_process_exits_with_0(method: StartMethod) {
     let function = |base: u64, text: String| (base * 2, text.to_uppercase(), std::process::id());
     let process = within(builder(method).spawn(function, (21, "text".to_owned()))).await;
     let process = process.expect("it starts");
@@ -48,7 +48,7 @@ async fn what_the_function_returns_comes_back_and_its_process_exits_with_0(metho
     within(named.join()).await.expect("it ran");
 }
 
-async fn a_panic_is_told_with_its_place_and_its_process_exits_with_101(method: StartMethod) {
+async fn a_panic_is_reported_with_its_place_and_its_process_exits_with_101(method: StartMethod) {
     let builder = builder(method).name("careless").stderr(Stdio::piped());
     let process = within(builder.spawn(|| -> u32 { panic!("out of cheese") }, ())).await;
     let mut process = process.expect("it starts");
@@ -67,7 +67,7 @@ async fn a_panic_is_told_with_its_place_and_its_process_exits_with_101(method: S
     assert!(printed.contains("out of cheese"), "{printed}");
 }
 
-async fn an_exit_is_told_by_its_code(method: StartMethod) {
+async fn an_exit_is_reported_by_its_code(method: StartMethod) {
     for code in [0, 7] {
         let exit = |code| -> u32 { std::process::exit(code) };
         let process = within(builder(method).spawn(exit, code)).await;
@@ -80,7 +80,7 @@ async fn an_exit_is_told_by_its_code(method: StartMethod) {
     }
 }
 
-async fn a_death_by_a_signal_is_told_apart_from_an_exit(method: StartMethod) {
+async fn a_death_by_a_signal_differs_from_an_exit(method: StartMethod) {
     let aborts = builder(method).spawn(|| -> u32 { std::process::abort() }, ());
     let process = within(aborts).await.expect("it starts");
     let error = within(process.join()).await.expect_err("it aborted");
@@ -110,11 +110,11 @@ async fn a_death_by_a_signal_is_told_apart_from_an_exit(method: StartMethod) {
         let error = within(process.join()).await.expect_err("it was ended");
         assert_eq!((error.exit_code(), error.signal()), (None, Some(signal)));
         assert_eq!(process.signal(), Some(signal));
-        end(&process); // It hits no other process.
+        end(&process); // This affects no other process.
     }
 }
 
-/// As an argument, or a result, it can be written, or cannot.
+/// An argument or a result that can be encoded, or cannot.
 #[derive(Debug)]
 struct Fickle {
     writes: bool,
@@ -143,7 +143,7 @@ impl<'de> Deserialize<'de> for Fickle {
     }
 }
 
-async fn what_cannot_be_encoded_or_decoded_is_told_by_whom_it_concerns(method: StartMethod) {
+async fn a_failure_to_encode_or_decode_is_reported_where_it_happens(method: StartMethod) {
     let of = |writes, reads| Fickle { writes, reads };
     let error = within(builder(method).spawn(|_: Fickle| (), of(false, true))).await;
     let error = error.expect_err("it cannot be sent");
@@ -211,7 +211,7 @@ async fn a_function_that_closes_every_descriptor_loses_its_outcome_and_spoils_no
             libc::close_range(3, libc::c_uint::MAX, 0);
         }
         let file = File::create(path).expect("a file");
-        // It gets all the numbers that were free.
+        // The file gets all the numbers that were free.
         while let Ok(another) = rustix::io::dup(&file)
             && another.as_raw_fd() < 2000
         {

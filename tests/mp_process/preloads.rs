@@ -1,4 +1,4 @@
-//! What a fork server has loaded before its first fork.
+//! What a fork server loads before its first fork.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,7 +10,7 @@ use super::alone::{alone, children};
 use super::common::{eventually, within};
 use super::{builder, is_running, kill};
 
-/// The process that has loaded something, and what.
+/// The process that has loaded something, and the value that it has loaded.
 static LOADED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 
 fn load(what: u32) -> Result<(), String> {
@@ -62,7 +62,7 @@ fn processes_with_the_same_preload_share_what_it_has_loaded_once() {
         assert_eq!(run(builder(StartMethod::ForkServer)).await, (0, 0));
         assert_eq!(children().len(), 4);
         assert_eq!(loaded(), (0, 0), "not in this process");
-        // Another takes its place, and loads the same.
+        // Another fork server takes its place, and loads the same value.
         kill(first, Signal::KILL);
         eventually(|| !is_running(first)).await;
         let (second, what) = run(preloaded(7)).await;
@@ -111,7 +111,7 @@ fn a_preload_that_cannot_be_used_is_an_invalid_setting() {
         let lock = Lock::new().expect("a lock");
         let builder = Process::builder().preload(hold, lock);
         refused(builder, "pass them to the function").await;
-        assert_eq!(children(), [], "none has started");
+        assert_eq!(children(), [0_u32; 0], "none has started");
         // Each would be one more process that stays.
         for what in 100..132 {
             assert_eq!(run(preloaded(what)).await.1, what);

@@ -1,5 +1,5 @@
-//! Programs in which others reap: one that ignores SIGCHLD, and one that is process 1 of a container, or a
-//! subreaper, to which the system gives the children of a dead fork server.
+//! Programs in which other code reaps: one that ignores SIGCHLD, and one that is process 1 of a container or a
+//! subreaper, to which the system passes the children of a dead fork server.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn double(x: u64) -> u64 {
     x * 2
 }
 
-/// What a program that this process starts has returned.
+/// The exit code of a program that this process starts.
 fn code_of_shell() -> Result<Option<i32>, String> {
     let status = Command::new("sh").args(["-c", "exit 5"]).status();
     let code = status.map(|status| status.code());
@@ -27,7 +27,7 @@ fn exit(code: i32) {
     std::process::exit(code);
 }
 
-/// The parent of a process. A zombie has one too.
+/// The parent of a process. A zombie also has a parent.
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // pid (name) state parent ...
@@ -37,9 +37,9 @@ fn parent_of(pid: u32) -> Option<u32> {
 
 #[derive(Clone, Copy, Debug)]
 enum Reaper {
-    /// The system reaps the children of a program that ignores SIGCHLD.
+    /// The program ignores SIGCHLD, so the system reaps its children.
     Ignored,
-    /// Or that says so by a flag.
+    /// The program sets a flag with the same effect.
     NoWait,
 }
 
@@ -56,7 +56,7 @@ fn ignore_children(reaper: Reaper) {
     assert_eq!(set, 0);
 }
 
-async fn deaths_are_told_though_the_system_reaps(method: StartMethod, reaper: Reaper) {
+async fn deaths_are_reported_though_the_system_reaps(method: StartMethod, reaper: Reaper) {
     let before = children().len();
     ignore_children(reaper);
     // The children of this program are those that it has executed or forked itself. Before Linux 6.15, it cannot know
@@ -97,7 +97,7 @@ async fn deaths_are_told_though_the_system_reaps(method: StartMethod, reaper: Re
         error.is_worker_lost() && is_right(&error, error.signal(), 9, is_child),
         "{error}"
     );
-    // A task finds the default, whatever its parent has chosen.
+    // A task has the default, whatever its parent has chosen.
     let code = within(pool.submit(code_of_shell, ())).await;
     assert_eq!(code.expect("it ran"), Ok(Some(5)));
     within(pool.shutdown()).await;
@@ -121,11 +121,11 @@ fn a_program_that_ignores_sigchld_has_no_wrong_reports_and_no_zombies() {
     for reaper in [Reaper::Ignored, Reaper::NoWait] {
         run(
             2,
-            deaths_are_told_though_the_system_reaps(StartMethod::Spawn, reaper),
+            deaths_are_reported_though_the_system_reaps(StartMethod::Spawn, reaper),
         );
         run(
             2,
-            deaths_are_told_though_the_system_reaps(StartMethod::ForkServer, reaper),
+            deaths_are_reported_though_the_system_reaps(StartMethod::ForkServer, reaper),
         );
     }
 }
@@ -138,11 +138,11 @@ fn a_program_of_one_thread_that_ignores_sigchld_has_no_wrong_reports_and_no_zomb
         alone_in_one_thread(test, || {
             run(
                 1,
-                deaths_are_told_though_the_system_reaps(StartMethod::Fork, reaper),
+                deaths_are_reported_though_the_system_reaps(StartMethod::Fork, reaper),
             );
         });
         if !is_alone(test) {
-            return; // That was the test, in its own process.
+            return; // The test has run in its own process.
         }
     }
 }
@@ -156,7 +156,7 @@ async fn orphan(pid: u32) {
 }
 
 async fn orphans_are_reaped_here() {
-    // A worker serves on, and how it ends is known.
+    // A worker continues to serve, and how it ends is known.
     let pool = processes(StartMethod::ForkServer, 1);
     let gate = Gate::new();
     let handle = pool.submit(wait_at, gate.key());
@@ -173,9 +173,9 @@ async fn orphans_are_reaped_here() {
     assert_eq!(error.signal(), Some(9), "{error}");
     assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
     within(pool.shutdown()).await;
-    assert_eq!(children(), []);
+    assert_eq!(children(), [0_u32; 0]);
 
-    // Workers that are killed, by a pool in another runtime that ends meanwhile.
+    // Workers are killed by a pool in another runtime, which ends meanwhile.
     let key = gate.key();
     let (runtime, pool) = in_thread(|| {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -224,7 +224,7 @@ async fn orphans_are_reaped_here() {
     eventually(|| children().len() == 1).await; // The fork server.
 }
 
-/// A fork server that dies between a fork and its answer leaves a process that no one has heard of.
+/// A fork server that dies between a fork and its answer leaves a process that is unknown here.
 async fn unknown_orphans_are_reaped_here() {
     for round in 0..100_u32 {
         let before = children();
@@ -289,7 +289,7 @@ fn process_1_of_a_container_reaps_the_orphans_of_a_dead_fork_server() {
     let mut trial = Command::new("unshare");
     let may = trial.args(container.get_args()).arg("true").output();
     if !may.is_ok_and(|trial| trial.status.success()) {
-        // The test above gives the same orphans to a process of another number.
+        // The test above passes the same orphans to a process with another number.
         eprintln!("this system does not let this user create a container");
         return;
     }

@@ -1,4 +1,4 @@
-//! What the system refuses is reported with the name of the call.
+//! Refusals of the system are reported with the name of the call.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -40,7 +40,7 @@ fn full_text(error: &dyn Error) -> String {
     text
 }
 
-/// The errors of everything that takes descriptors.
+/// The errors of all operations that need descriptors.
 async fn errors_of_all(method: StartMethod) -> Vec<String> {
     let mut errors = Vec::new();
     let mut note = |error: Option<&dyn Error>| errors.extend(error.map(full_text));
@@ -86,14 +86,14 @@ fn an_error_of_the_system_names_the_call() {
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let pool = processes(method, 1);
             within(pool.warm_up()).await.expect("a worker");
-            // What is made once is there.
+            // Everything that is created once exists after this.
             let process = within(builder(method).spawn(|| (), ())).await;
             within(process.expect("it starts").join())
                 .await
                 .expect("it ran");
             let before = getrlimit(Resource::Nofile);
             let mut named = BTreeSet::new();
-            // From none to all of those that are needed.
+            // From none up to all of the descriptors that are needed.
             for spare in 0..12 {
                 let limit = |most| {
                     let few = Rlimit {

@@ -20,14 +20,14 @@ use super::{builder, is_running, kill, left, wait_at};
 async fn starts_that_are_given_up_leave_nothing_behind(method: StartMethod) {
     let start = async |gate: &Gate| within(builder(method).spawn(wait_at, gate.key())).await;
     let gate = Gate::new();
-    drop(start(&gate).await); // What is made once is there from now on.
+    drop(start(&gate).await); // Everything that is created once exists after this.
     gate.guest().await.let_in().await;
     eventually(|| active_children().is_empty()).await;
     let fork_server = usize::from(method == StartMethod::ForkServer);
     eventually(|| children().len() == fork_server).await;
     let before = left();
-    // Each start has a number of turns of this runtime of one thread, and each last one in twenty has as many as it
-    // needs. A process answers through a descriptor, at which the runtime looks between two turns.
+    // Each start gets a number of turns of this runtime of one thread; every twentieth start gets as many as it needs.
+    // A process answers through a descriptor, which the runtime checks between two turns.
     let turns = (0..19).map(|n| Some(n * n)).chain([None]);
     for turns in turns.cycle().take(200) {
         let (ours, theirs) = std::io::pipe().expect("a pipe");
@@ -43,11 +43,11 @@ async fn starts_that_are_given_up_leave_nothing_behind(method: StartMethod) {
         if let Some(process) = outcome {
             process.expect("it starts").kill();
         }
-        // The start goes on for about as long as a start takes, before it is dropped.
+        // The start continues for about as long as a start takes, before it is dropped.
         let status = Command::new("true").status();
         assert!(status.expect("there is a `true`").success());
         drop(start);
-        // It ends when there is no process that has it as its stdout.
+        // The stream ends when no process has it as its stdout.
         let mut stdout = pipe::Receiver::from_owned_fd(ours.into()).expect("a pipe");
         let read = within(stdout.read(&mut [0])).await;
         assert_eq!(read.expect("its end"), 0);
@@ -81,8 +81,8 @@ fn never_end() {
     }
 }
 
-/// The output of a future that has at most this number of turns of the runtime. In each turn, the runtime runs all
-/// other tasks that are ready.
+/// Polls a future for at most this number of turns of the runtime. In each turn, the runtime runs all other tasks that
+/// are ready.
 async fn turned<F: Future>(future: Pin<&mut F>, turns: usize) -> Option<F::Output> {
     let end = async {
         for _ in 0..turns {
@@ -103,7 +103,7 @@ fn resident() -> usize {
     pages.expect("a field").expect("a number") * rustix::param::page_size()
 }
 
-/// Processes that return, panic, exit, are killed and are not waited for.
+/// Processes that return, panic, exit, are killed, or are not waited for.
 async fn many_in_a_row_leave_nothing(method: StartMethod, count: u32) {
     let end = |n: u32| match n % 5 {
         0 => std::process::exit(3),
@@ -155,8 +155,8 @@ fn a_thousand_forks_in_a_row_leave_nothing() {
 }
 
 #[test]
-fn the_death_of_the_fork_server_ends_no_process_and_hinders_no_start() {
-    let test = "starts::the_death_of_the_fork_server_ends_no_process_and_hinders_no_start";
+fn the_death_of_the_fork_server_ends_no_process_and_fails_no_start() {
+    let test = "starts::the_death_of_the_fork_server_ends_no_process_and_fails_no_start";
     alone(test, || async {
         let gate = Gate::new();
         let wait = |gate: Key| {
@@ -185,7 +185,7 @@ fn the_death_of_the_fork_server_ends_no_process_and_hinders_no_start() {
         assert_eq!(within(process.join()).await.expect("it ran"), 42);
         assert!(!process.is_alive());
         assert_eq!(process.exit_code(), None, "it is not known");
-        // One that gives nothing has at least ended.
+        // A process without a result has at least ended.
         let process = within(Process::spawn(wait_at, gate.key()))
             .await
             .expect("it starts");
@@ -209,7 +209,7 @@ fn a_stopped_fork_server_holds_up_no_start_for_longer_than_its_time_out() {
             panic!("the fork server is the one child");
         };
         kill(server, Signal::STOP);
-        // However impatient they all are, one of them finds that it has been silent for too long.
+        // However short their limits are, one of them finds that the fork server has been silent for too long.
         let process = within(async {
             loop {
                 let builder = Process::builder().spawn_timeout(Duration::from_millis(100));
@@ -219,7 +219,7 @@ fn a_stopped_fork_server_holds_up_no_start_for_longer_than_its_time_out() {
                 }
             }
         });
-        let process = process.await; // Another has taken its place.
+        let process = process.await; // Another fork server has taken its place.
         assert_eq!(within(process.join()).await.expect("it ran"), 256);
         assert!(!is_running(server), "it was killed");
     });
@@ -230,7 +230,7 @@ fn an_impatient_start_costs_no_other_process_its_exit_status() {
     let test = "starts::an_impatient_start_costs_no_other_process_its_exit_status";
     alone(test, || async {
         let hasty = || Process::builder().spawn_timeout(Duration::from_millis(1));
-        drop(within(hasty().spawn(|| (), ())).await); // It does not wait until there is a fork server.
+        drop(within(hasty().spawn(|| (), ())).await); // It does not wait until the fork server exists.
         let gate = Gate::new();
         let mut running = Vec::new();
         for _ in 0..3 {
@@ -247,7 +247,7 @@ fn an_impatient_start_costs_no_other_process_its_exit_status() {
         assert!(error.to_string().contains("within 1ms"), "{error}");
         kill(server, Signal::CONT);
         for _ in 0..20 {
-            drop(within(hasty().spawn(|| (), ())).await); // Some of these may be fast enough.
+            drop(within(hasty().spawn(|| (), ())).await); // Some of these starts may be fast enough.
         }
         for (process, guest) in running {
             guest.let_in().await;
@@ -284,7 +284,7 @@ fn how_a_process_ended_is_unknown_if_the_fork_server_does_not_say_it() {
         };
         kill(server, Signal::STOP);
         guest.let_in().await;
-        // What it gives does not depend on that.
+        // The result does not depend on that.
         within(process.join()).await.expect("it ran");
         assert!(!process.is_alive());
         assert_eq!((process.exit_code(), process.signal()), (None, None));

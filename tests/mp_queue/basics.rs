@@ -1,4 +1,4 @@
-//! Items of every kind, in and out.
+//! Items of every kind are put and taken.
 
 use std::fmt::Debug;
 
@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use super::alone::{alone, descriptors};
 use super::common::within;
 use super::values::{Carry, Picky, values_of_every_kind, values_of_every_size};
-use super::{PATIENCE, pool};
+use super::{TIME_LIMIT, pool};
 
 #[tokio::test]
 async fn items_come_out_in_the_order_in_which_they_went_in() {
@@ -51,7 +51,7 @@ fn items_of_every_kind_come_out_as_they_went_in() {
     values_of_every_kind(&ThroughQueue);
 }
 
-/// Also those that travel in a file of their own.
+/// Includes items that are sent in a file of their own.
 #[test]
 fn items_of_every_size_come_out_as_they_went_in() {
     values_of_every_size(&ThroughQueue);
@@ -78,7 +78,7 @@ async fn a_worker_gets_what_is_put_and_puts_what_is_got() {
     within(pool.shutdown()).await;
 }
 
-/// The queue grows, and becomes small again, while others have mapped what it was.
+/// The queue grows and shrinks again, while other processes have mapped its earlier memory.
 #[tokio::test]
 async fn a_queue_that_grows_and_shrinks_is_the_same_for_every_process() {
     fn put_many(queue: Queue<String>, from: usize, to: usize) {
@@ -89,7 +89,7 @@ async fn a_queue_that_grows_and_shrinks_is_the_same_for_every_process() {
     }
     fn get_many(queue: Queue<String>, from: usize, to: usize) {
         for number in from..to {
-            let item = queue.blocking_get_timeout(PATIENCE).expect("it is there");
+            let item = queue.blocking_get_timeout(TIME_LIMIT).expect("it is there");
             assert_eq!(item, format!("{number} {}", "x".repeat(number % 3000)));
         }
     }
@@ -155,7 +155,7 @@ fn outside_of_a_process_a_queue_is_a_clear_error() {
 }
 
 #[test]
-fn what_cannot_be_encoded_or_decoded_costs_no_other_item() {
+fn an_item_that_cannot_be_encoded_or_decoded_costs_no_other_item() {
     let queue = Queue::unbounded().expect("a queue");
     queue.try_put(Picky(0)).expect("there is room");
     let error = queue.try_put(Picky(1)).expect_err("it cannot be encoded");

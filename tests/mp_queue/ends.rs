@@ -1,4 +1,4 @@
-//! The end of a queue: no more is put, and those who wait see it.
+//! The end of a queue: no more items can be put, and waiters see the end.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::alone::{alone, descriptors};
 use super::common::{Gate, Key, eventually, in_thread, within};
-use super::{PATIENCE, pool, signal};
+use super::{TIME_LIMIT, pool, signal};
 
 #[tokio::test]
 async fn a_closed_queue_refuses_puts_and_gives_the_rest_and_then_its_end() {
@@ -48,7 +48,7 @@ async fn a_closed_queue_refuses_puts_and_gives_the_rest_and_then_its_end() {
 async fn a_queue_that_is_closed_now_drops_the_rest() {
     let queue = Queue::unbounded().expect("a queue");
     let object = Queue::<u8>::unbounded().expect("a queue");
-    // Small and large, and with objects in them.
+    // Small and large items, and items with objects.
     for number in 0..20_usize {
         let objects = vec![object.clone(); number % 2];
         let item = ("x".repeat(200_000 * number), objects);
@@ -91,8 +91,10 @@ async fn a_close_wakes_all_who_wait_and_they_see_it() {
     assert!(gets.iter_mut().all(|get| get.now_or_never().is_none()));
     assert!(puts.iter_mut().all(|put| put.now_or_never().is_none()));
     let (getting, putting) = (empty.clone(), full.clone());
-    let getting = tokio::spawn(in_thread(move || getting.blocking_get_timeout(PATIENCE)));
-    let putting = tokio::spawn(in_thread(move || putting.blocking_put_timeout(9, PATIENCE)));
+    let getting = tokio::spawn(in_thread(move || getting.blocking_get_timeout(TIME_LIMIT)));
+    let putting = tokio::spawn(in_thread(move || {
+        putting.blocking_put_timeout(9, TIME_LIMIT)
+    }));
     empty.close().await;
     full.close().await;
     for got in within(join_all(gets)).await {
@@ -230,7 +232,7 @@ async fn a_putter_of_a_killed_process_does_not_count() {
     within(pool.shutdown()).await;
 }
 
-/// It is in no process, but in a queue that has one.
+/// The putter is in no process, but in a queue that has one.
 #[tokio::test]
 async fn a_putter_in_transit_counts_until_what_carries_it_is_dropped() {
     let (putter, getter) = Queue::<u64>::unbounded().expect("a queue").split();

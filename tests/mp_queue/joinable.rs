@@ -1,4 +1,4 @@
-//! Queues whose items are to be done.
+//! Queues whose items are marked as done.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use rustix::process::Signal;
 
 use super::common::{Gate, Key, in_thread, within};
-use super::{PATIENCE, pool, signal};
+use super::{TIME_LIMIT, pool, signal};
 
 #[tokio::test]
 async fn a_join_waits_until_all_items_are_done() {
@@ -72,9 +72,9 @@ async fn more_is_not_done_than_was_taken() {
     assert_eq!(queue.join().await, 0);
 }
 
-/// Takes items and says that they are done, until there is one that says to end.
+/// Takes items and marks them as done, until one of them says to end.
 fn work(queue: JoinableQueue<u64>) {
-    while queue.blocking_get_timeout(PATIENCE).expect("it comes") > 0 {
+    while queue.blocking_get_timeout(TIME_LIMIT).expect("it comes") > 0 {
         queue.blocking_task_done().expect("one was taken");
     }
     queue.blocking_task_done().expect("one was taken");
@@ -102,11 +102,11 @@ async fn many_processes_do_the_items_and_many_wait_for_them() {
     within(pool.shutdown()).await;
 }
 
-/// As in Python: an item may be done by another process than the one that has taken it.
+/// As in Python: another process than the one that took an item may mark it as done.
 #[tokio::test]
-async fn an_item_that_was_handed_on_is_done_by_whoever_has_it() {
+async fn an_item_that_was_passed_on_is_marked_done_by_its_last_receiver() {
     fn take(queue: JoinableQueue<u64>, to: Queue<u64>) {
-        let item = queue.blocking_get_timeout(PATIENCE).expect("it comes");
+        let item = queue.blocking_get_timeout(TIME_LIMIT).expect("it comes");
         to.blocking_put(item).expect("there is room");
     }
     let pool = pool(1);
@@ -125,12 +125,12 @@ async fn an_item_that_was_handed_on_is_done_by_whoever_has_it() {
 
 /// Takes one item, and waits until it may mark it.
 fn take_one(queue: JoinableQueue<u64>, gate: Key) {
-    queue.blocking_get_timeout(PATIENCE).expect("it comes");
+    queue.blocking_get_timeout(TIME_LIMIT).expect("it comes");
     gate.wait();
     queue.blocking_task_done().expect("one was taken");
 }
 
-/// One of two processes has handed its item to this one, which marks it. It ends. The other still works.
+/// One of two processes has passed its item on to this one, which marks it as done. It ends. The other still works.
 #[tokio::test]
 async fn a_join_does_not_return_while_a_process_works_on_what_it_took() {
     for dies in [0, 1] {
@@ -169,7 +169,7 @@ fn finish(queue: JoinableQueue<u64>, receipt: Receipt, gate: Key) -> bool {
     queue.blocking_task_done_with(receipt).is_ok()
 }
 
-/// A dispatcher takes all items, and workers do them. Whoever is killed, the join is exact.
+/// A dispatcher takes all items, and workers do them. The join is exact, whichever process is killed.
 #[tokio::test]
 async fn an_item_with_a_receipt_is_lost_with_the_process_that_has_it() {
     let (pool, gate) = (pool(3), Gate::new());
@@ -205,7 +205,7 @@ async fn an_item_with_a_receipt_is_lost_with_the_process_that_has_it() {
     within(pool.shutdown()).await;
 }
 
-/// The process that has the item is killed. A process that comes later with its receipt is refused.
+/// The process that has the item is killed. A process that uses the receipt later is refused.
 #[tokio::test]
 async fn a_receipt_counts_once_and_only_for_its_queue() {
     let (pool, gate) = (pool(1), Gate::new());
@@ -243,7 +243,7 @@ async fn a_receipt_counts_once_and_only_for_its_queue() {
 /// Takes `count` items, finishes the first and waits with the others.
 fn take_and_wait(queue: JoinableQueue<u64>, count: u64, gate: Key) {
     for _ in 0..count {
-        queue.blocking_get_timeout(PATIENCE).expect("it comes");
+        queue.blocking_get_timeout(TIME_LIMIT).expect("it comes");
     }
     queue.blocking_task_done().expect("one was taken");
     gate.wait();
@@ -273,7 +273,7 @@ async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
     }));
     let mut join = Box::pin(queue.join());
     assert!(join.as_mut().now_or_never().is_none());
-    // It comes in after the join has begun.
+    // The item is taken after the join has started.
     let second = pool.submit(take_and_wait, (queue.clone(), 4, gate.key()));
     let guest = gate.guest().await;
     assert!(join.as_mut().now_or_never().is_none());
@@ -286,7 +286,7 @@ async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
             .expect_err("it was killed")
             .is_worker_lost()
     );
-    // And it can be used further on.
+    // The queue can still be used.
     queue.put(9).await.expect("there is room");
     queue.get().await.expect("it is there");
     queue.task_done().await.expect("one was taken");
@@ -294,9 +294,9 @@ async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
     within(pool.shutdown()).await;
 }
 
-/// No other process is there that would find it out.
+/// There is no other process that would detect it.
 #[tokio::test]
-async fn a_thread_that_joins_is_told_of_a_death() {
+async fn a_joining_thread_gets_an_error_after_a_death() {
     let pool = pool(1);
     let queue = JoinableQueue::unbounded().expect("a queue");
     let gate = Gate::new();
@@ -309,7 +309,7 @@ async fn a_thread_that_joins_is_told_of_a_death() {
     let thread = tokio::spawn(in_thread(move || {
         let early = joining.blocking_join_timeout(Duration::from_millis(1));
         assert!(early.expect_err("two are not done").is_timed_out());
-        told.wait(); // It is killed when this is about to wait.
+        told.wait(); // The taker is killed when this thread is about to wait.
         joining.blocking_join()
     }));
     gate.guest().await.let_in().await;

@@ -1,4 +1,4 @@
-//! Items with objects in them that processes share, whose descriptors travel beside the bytes.
+//! Items that contain shared objects, whose descriptors are sent with the bytes.
 
 use concurrent_futures::ExecutorExt as _;
 use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::alone::{alone, descriptors};
 use super::common::within;
-use super::{PATIENCE, pool};
+use super::{TIME_LIMIT, pool};
 
-/// A question, and where the answer goes.
+/// A question, and the queue for its answer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
     number: u64,
-    /// Makes some questions so large that they travel in a file.
+    /// Makes some questions so large that they are sent in a file.
     filler: String,
     answer: Queue<u64>,
 }
@@ -35,7 +35,9 @@ fn question(number: u64, answer: &Queue<u64>) -> Question {
 async fn a_queue_travels_through_a_queue() {
     fn answer(questions: Queue<Question>) {
         for _ in 0..50 {
-            let asked = questions.blocking_get_timeout(PATIENCE).expect("it comes");
+            let asked = questions
+                .blocking_get_timeout(TIME_LIMIT)
+                .expect("it comes");
             assert_eq!(asked.filler.len() > 1000, asked.number.is_multiple_of(10));
             let put = asked.answer.blocking_put(asked.number + 1);
             put.expect("there is room");
@@ -70,7 +72,7 @@ async fn a_queue_travels_through_a_queue() {
     within(pool.shutdown()).await;
 }
 
-/// A queue that is in itself, and nowhere else, has no owner.
+/// A queue that is only in itself has no owner.
 #[test]
 fn objects_in_a_queue_go_with_it_and_leave_no_descriptor() {
     alone(
@@ -102,7 +104,7 @@ fn objects_in_a_queue_go_with_it_and_leave_no_descriptor() {
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder(Queue<Holder>);
 
-/// The system limits how many descriptors travel at once. A further put waits until one is taken.
+/// The system limits how many descriptors are in transit at once. A further put waits until one is taken.
 #[tokio::test]
 async fn a_queue_full_of_objects_has_room_again_when_one_is_taken() {
     let queue = Queue::unbounded().expect("a queue");
@@ -131,7 +133,7 @@ async fn a_queue_full_of_objects_has_room_again_when_one_is_taken() {
     assert_eq!(inner.len() as u64, count - count / 2 + 1);
 }
 
-/// Large items need a descriptor each, and do without where there is no room for it.
+/// Large items need a descriptor each, but do without it if there is no room for one.
 #[test]
 fn large_items_have_room_where_objects_have_none() {
     let queue = Queue::unbounded().expect("a queue");

@@ -1,4 +1,4 @@
-//! An item that is not put comes back as it was, without being decoded.
+//! An item that is not put is returned as it was, without being decoded.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::values::{Unread, is_same};
 
 const SOON: Duration = Duration::from_millis(3);
 
-/// Each way in which a put fails: the queue is full, the time is over, the queue is closed.
+/// Each way in which a put fails: the queue is full, the timeout has passed, the queue is closed.
 fn fail<T: Data>(first: T, item: impl Fn() -> T) -> Vec<PutError<T>> {
     let queue = Queue::bounded(1).expect("a queue");
     queue.try_put(first).expect("there is room");
@@ -55,7 +55,7 @@ fn a_buffer_that_is_not_put_is_handed_back_untouched() {
     assert!(is_same(address, text.as_bytes()) && text.capacity() == capacity);
 }
 
-/// A put borrows the item while it waits. That asks no more of its type than to be `Send`.
+/// A put borrows the item while it waits, but requires only that its type is `Send`.
 #[tokio::test]
 async fn an_item_need_not_be_sync() {
     fn in_any_thread<F: Future + Send>(future: F) -> F {

@@ -1,4 +1,4 @@
-//! Waiting for room and for items, and not waiting.
+//! Waits for room and for items, and operations that do not wait.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::alone::alone;
 use super::common::{eventually, in_thread, within};
-use super::{PATIENCE, pool, signal};
+use super::{TIME_LIMIT, pool, signal};
 
 const SOON: Duration = Duration::from_millis(5);
 
@@ -32,8 +32,8 @@ async fn a_put_into_a_full_queue_waits_for_room() {
 async fn waits_across_processes_end_with_what_they_wait_for() {
     fn pass_on(from: Queue<u32>, to: Queue<u32>) {
         for _ in 0..300 {
-            let item = from.blocking_get_timeout(PATIENCE).expect("it comes");
-            to.blocking_put_timeout(item, PATIENCE)
+            let item = from.blocking_get_timeout(TIME_LIMIT).expect("it comes");
+            to.blocking_put_timeout(item, TIME_LIMIT)
                 .expect("there comes room");
         }
     }
@@ -59,7 +59,7 @@ async fn waits_across_processes_end_with_what_they_wait_for() {
 }
 
 #[test]
-fn what_was_not_put_in_is_handed_back() {
+fn items_that_were_not_put_are_returned() {
     let queue = Queue::bounded(1).expect("a queue");
     queue.try_put("one".to_owned()).expect("there is room");
     let error = queue.try_put("two".to_owned()).expect_err("it is full");
@@ -123,7 +123,7 @@ async fn everybody_who_waits_gets_one() {
     let threads = (0..WAITING).map(|_| {
         let queue = queue.clone();
         tokio::spawn(in_thread(move || {
-            queue.blocking_get_timeout(PATIENCE).expect("it comes")
+            queue.blocking_get_timeout(TIME_LIMIT).expect("it comes")
         }))
     });
     let all: Vec<_> = tasks.chain(threads).collect();
@@ -139,7 +139,7 @@ async fn everybody_who_waits_gets_one() {
     assert!(got.into_iter().eq(0..2 * WAITING));
 }
 
-/// How often this process has called the system to write something, as ringing does.
+/// How many writing system calls this process has made. A ring is one of these.
 fn writes() -> u64 {
     let io = fs::read_to_string("/proc/self/io").expect("/proc");
     let mut lines = io.lines().filter_map(|line| line.strip_prefix("syscw: "));
@@ -148,8 +148,8 @@ fn writes() -> u64 {
 }
 
 #[test]
-fn nobody_is_woken_where_nobody_waits_and_a_sleeper_once() {
-    let test = "waits::nobody_is_woken_where_nobody_waits_and_a_sleeper_once";
+fn no_wake_up_without_a_waiter_and_one_for_a_sleeper() {
+    let test = "waits::no_wake_up_without_a_waiter_and_one_for_a_sleeper";
     alone(test, async || {
         /// Sleeps until there is an item, then takes `count` of them.
         fn get(queue: Queue<u64>, count: u64) -> u64 {
@@ -177,7 +177,7 @@ fn nobody_is_woken_where_nobody_waits_and_a_sleeper_once() {
         eventually(|| task.is_running()).await;
         let pid = pool.workers()[0].pid();
         eventually(|| is_asleep(pid)).await;
-        signal(pid, Signal::STOP); // Otherwise it takes the items, and sleeps again.
+        signal(pid, Signal::STOP); // Otherwise it would take the items, and sleep again.
         let before = writes();
         (0..1000).for_each(|number| queue.try_put(number).expect("there is room"));
         assert_eq!(writes() - before, 1, "one sleeper is woken");

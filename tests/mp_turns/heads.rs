@@ -1,4 +1,4 @@
-//! The head of a line, or of a crowd, hands over wherever it ends.
+//! The head of a line, or of a crowd, passes its role on wherever it ends.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::pin::pin;
@@ -21,7 +21,7 @@ async fn a_head_that_gives_up_before_the_release_hands_over() {
     {
         let mut head = pin!(lock.lock());
         for _ in 0..1000 {
-            assert!(poll!(head.as_mut()).is_pending()); // It listens.
+            assert!(poll!(head.as_mut()).is_pending()); // This one listens.
             tokio::task::yield_now().await;
         }
         assert!(poll!(second.as_mut()).is_pending());
@@ -127,7 +127,7 @@ async fn of_a_hundred_tasks_the_first_learns_of_the_killed_holder_and_all_have_t
 fn tasks_that_wait_for_one_object_use_one_descriptor() {
     let test = "heads::tasks_that_wait_for_one_object_use_one_descriptor";
     alone(test, async || {
-        // In a runtime of one thread, so that all tasks have begun to wait when it is settled.
+        // In a runtime of one thread, so that all tasks have started to wait once it has settled.
         let counted = std::thread::spawn(|| current_thread().block_on(wait_and_count()));
         counted.join().expect("no panic");
     });
@@ -163,7 +163,7 @@ async fn wait_and_count() {
     assert_eq!(descriptors().len(), before);
 }
 
-/// All tasks that wait for an event have to look, and none depends on another.
+/// All tasks that wait for an event check it, and none depends on another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_for_an_event_that_is_not_polled_or_is_dropped_holds_up_no_other() {
     let event = Event::new().expect("an event");

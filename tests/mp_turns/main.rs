@@ -1,5 +1,5 @@
-//! Tasks of one process that want one object take turns, whatever becomes of one of them, of its runtime, or of the
-//! process that has the object. No time is measured, only turns.
+//! Tasks of one process that want one object take turns, whatever happens to one of them, to its runtime, or to the
+//! process that holds the object. No time is measured, only turns.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]

@@ -1,4 +1,5 @@
-//! Tasks of two runtimes, and threads, wait for the same objects. Some give up anywhere, also just when they are woken.
+//! Tasks of two runtimes, and threads, wait for the same objects. Some give up at any point, even when they have just
+//! been woken.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ const KINDS: u64 = 8;
 /// The number of tasks of each kind in each runtime.
 const TASKS: u64 = 3;
 
-/// Some number, another one each time.
+/// A number that differs each time.
 fn any() -> u64 {
     RandomState::new().hash_one(0)
 }
@@ -31,7 +32,7 @@ struct Objects {
     queue: Queue<u64>,
     joined: JoinableQueue<u64>,
     condition: Condition,
-    /// What the condition is about.
+    /// The value that the condition is about.
     round: Arc<AtomicU64>,
 }
 
@@ -100,18 +101,18 @@ impl Objects {
                 }
             }
         };
-        (0..any() % 500).for_each(|_| std::thread::yield_now()); // Any moment will do.
+        (0..any() % 500).for_each(|_| std::thread::yield_now()); // Until a random moment.
         give_up(4);
         drop(held);
         self.joined.blocking_task_done().expect("it was taken");
         let guard = self.condition.blocking_lock();
-        self.condition.notify_all(&guard); // In vain.
+        self.condition.notify_all(&guard); // No waiter needs this notification.
         drop(guard);
         let guard = self.condition.blocking_lock();
         self.condition.notify_all(&guard);
         self.round.store(round, Ordering::Relaxed);
         drop(guard);
-        // One that gives up may have taken an item.
+        // A waiter that gives up may have taken an item.
         for item in 0..2 * TASKS {
             self.queue.blocking_put(item).expect("there is room");
         }
@@ -128,7 +129,7 @@ impl Objects {
 }
 
 #[test]
-fn whoever_gives_up_at_any_moment_all_others_go_on() {
+fn all_others_continue_when_one_gives_up_at_any_moment() {
     let runtimes = [(); 2].map(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

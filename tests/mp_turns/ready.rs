@@ -1,4 +1,5 @@
-//! What is ready at once, again and again, lets others run; and what blocks never does so in a task.
+//! An operation that is ready at once, again and again, lets other tasks run; and a blocking method never blocks in a
+//! task.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use concurrent_futures::multiprocessing::{
 
 use super::common::within;
 
-/// Repeats what is ready at once until another task has run.
+/// Repeats an operation that is ready at once, until another task has run.
 async fn lets_others_run(what: &str, again: impl AsyncFn()) {
     let has_run = Arc::new(AtomicBool::new(false));
     let other = has_run.clone();
@@ -26,7 +27,7 @@ async fn lets_others_run(what: &str, again: impl AsyncFn()) {
 }
 
 #[tokio::test]
-async fn what_is_ready_at_once_lets_other_tasks_run() {
+async fn calls_that_are_ready_at_once_let_other_tasks_run() {
     let event = Event::new().expect("an event");
     event.set();
     lets_others_run("Event", async || event.wait().await).await;
@@ -96,7 +97,7 @@ async fn a_method_that_blocks_panics_in_a_task_though_it_need_not_wait() {
     panics("Queue", || queue.blocking_put(1_u8));
     panics("Queue", || queue.blocking_get_timeout(soon));
     panics("JoinableQueue", || queue.blocking_join());
-    // Where a thread may block, none does.
+    // On a thread that may block, no method panics.
     let blocks = move || (lock.blocking_lock(), semaphore.blocking_acquire());
     drop(
         within(tokio::task::spawn_blocking(blocks))

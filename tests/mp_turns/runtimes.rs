@@ -1,11 +1,11 @@
-//! A runtime that does not run holds up no task of another one.
+//! A runtime that is not driven delays no task of another one.
 
 use concurrent_futures::multiprocessing::{Barrier, Event, Lock, Queue, Semaphore};
 
 use super::common::within;
 use super::{current_thread, settle};
 
-/// Objects for which a task of each kind waits.
+/// Objects for each of which a task waits.
 #[derive(Clone)]
 struct Objects {
     lock: Lock,

@@ -1,6 +1,7 @@
-//! No task, and no thread, is more than a few turns ahead of another.
+//! No task or thread gets more than a few turns ahead of another.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +10,7 @@ use concurrent_futures::multiprocessing::{
     Value,
 };
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
+use futures::poll;
 use tokio::task::{JoinSet, LocalSet, yield_now};
 
 use super::common::within;
@@ -17,10 +19,10 @@ use super::current_thread;
 const TASKS: usize = 5;
 const TURNS: usize = 60;
 
-/// By how many turns one may be ahead: a task may come back before another one has come for the first time.
+/// How many turns one may be ahead: a task may return before another one has arrived for the first time.
 const AHEAD: usize = 2;
 
-/// Counts the turns of each.
+/// Counts the turns of each task.
 #[derive(Clone, Default)]
 struct Turns(Rc<RefCell<[usize; TASKS]>>);
 
@@ -34,7 +36,7 @@ impl Turns {
     }
 }
 
-/// Each task takes it again and again, and keeps it while the others run.
+/// Each task takes the object again and again, and keeps it while the others run.
 macro_rules! take_turns {
     ($object:expr, $take:ident) => {
         current_thread().block_on(LocalSet::new().run_until(within(async {
@@ -151,7 +153,7 @@ fn threads_that_want_one_lock_take_turns() {
         for who in 0..THREADS {
             let (lock, turns) = (&lock, &turns);
             scope.spawn(move || {
-                // Until all others have had some turns: a thread that starves would run for ever.
+                // Until all others have taken some turns: a thread that starves would run for ever.
                 loop {
                     let _kept = lock.blocking_lock();
                     let mut turns = turns.lock().expect("no panic");
@@ -168,7 +170,7 @@ fn threads_that_want_one_lock_take_turns() {
     });
 }
 
-/// Takes it until all have had some turns.
+/// Takes the object until all threads have taken some turns.
 fn take(turns: Array<u64>, who: usize, start: Barrier) -> Vec<u64> {
     start.blocking_wait().expect("all arrive");
     loop {
@@ -196,4 +198,56 @@ async fn processes_that_want_one_lock_all_have_their_turns() {
         assert!(turns.iter().all(|turns| *turns >= 20), "{turns:?}");
     }
     within(pool.shutdown()).await;
+}
+
+/// A task waits. Then the object becomes free, and before the task runs again, another task wants the object.
+macro_rules! newcomer_is_second {
+    ($take:expr, $come:expr) => {{
+        let (mut first, mut newcomer) = (pin!($take), pin!($take));
+        assert!(poll!(first.as_mut()).is_pending());
+        $come;
+        assert!(poll!(newcomer.as_mut()).is_pending(), "it overtakes");
+        let found = within(first).await;
+        assert!(poll!(newcomer.as_mut()).is_pending());
+        drop(found);
+    }};
+}
+
+#[tokio::test]
+async fn a_newcomer_stands_behind_those_who_wait_though_it_could_take_it_at_once() {
+    let lock = Lock::new().expect("a lock");
+    let held = lock.lock().await;
+    newcomer_is_second!(lock.lock(), drop(held));
+
+    let semaphore = Semaphore::new(1).expect("a semaphore");
+    let held = semaphore.acquire().await;
+    newcomer_is_second!(semaphore.acquire(), drop(held));
+
+    let value = Value::new(0_u64).expect("a value");
+    let held = value.lock().await;
+    newcomer_is_second!(value.lock(), drop(held));
+
+    let queue = Queue::bounded(1).expect("a queue");
+    let put = || queue.try_put(1).expect("there is room");
+    newcomer_is_second!(queue.get(), put());
+
+    put();
+    let get = || queue.try_get().expect("there is an item");
+    newcomer_is_second!(queue.put(2), get());
+}
+
+#[test]
+fn a_task_that_owns_a_reentrant_lock_takes_it_again_though_others_wait() {
+    current_thread().block_on(LocalSet::new().run_until(within(async {
+        let lock = RLock::new().expect("a lock");
+        let outer = lock.lock().await;
+        let other = tokio::task::spawn_local({
+            let lock = lock.clone();
+            async move { drop(lock.lock().await) }
+        });
+        yield_now().await;
+        let inner = lock.lock().await;
+        drop((outer, inner));
+        other.await.expect("no panic");
+    })));
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::TaskOptions;
 
-/// Some items of a ticket, and something that tells when it is dropped.
+/// Some items of a ticket, and a value that reports when it is dropped.
 #[derive(Clone)]
 struct TestEntry(Arc<Ticket>, u32, u32);
 
@@ -28,7 +28,7 @@ fn ticket(priority: i32) -> Arc<Ticket> {
     Arc::new(Ticket::new("test", Some(Arc::new(options))))
 }
 
-/// What the backlog is held against: all that waits, in order.
+/// The model of the backlog: everything that waits, in order.
 #[derive(Default)]
 struct Model(Vec<TestEntry>);
 
@@ -112,9 +112,9 @@ proptest! {
     }
 }
 
-/// Whatever order they are cancelled in, gaps are few.
+/// In whatever order entries are cancelled, there are few gaps.
 #[test]
-fn what_is_cancelled_leaves_neither_itself_nor_a_place_behind() {
+fn a_cancelled_task_leaves_no_entry_and_no_place_behind() {
     let tickets: Vec<_> = (0..8 * LARGE).map(|_| ticket(0)).collect();
     let mut backlog = Backlog::default();
     for ticket in &tickets {
@@ -126,14 +126,11 @@ fn what_is_cancelled_leaves_neither_itself_nor_a_place_behind() {
     for (done, at) in (1..).zip(odd_then_even) {
         assert_eq!(backlog.remove(&tickets[at]).len(), 1);
         assert_eq!(Arc::strong_count(&tickets[at]), 1, "it is dropped");
-        let places: usize = backlog.lanes.values().map(|lane| lane.places.len()).sum();
+        let lanes = || std::iter::once(&backlog.top).chain(backlog.lower.values());
+        let places: usize = lanes().map(|lane| lane.places.len()).sum();
         assert!(places <= 2 * (tickets.len() - done) + 1);
-        let memory: usize = backlog
-            .lanes
-            .values()
-            .map(|lane| lane.places.capacity())
-            .sum();
+        let memory: usize = lanes().map(|lane| lane.places.capacity()).sum();
         assert!(memory <= LARGE.max(32 * (tickets.len() - done)));
     }
-    assert!(backlog.lanes.is_empty());
+    assert!(backlog.top.is_empty() && backlog.lower.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Tells the source tree of the library that it is compiled here.
+//! Tells the library's source tree that it is compiled here.
 
 fn main() {
     println!("cargo::rustc-cfg=properties");

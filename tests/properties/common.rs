@@ -1,5 +1,5 @@
-//! What property tests of hostile input share: how many cases they try, how they change what is sent, and how much
-//! memory a case takes. What the parent reads of another process, and the tests that try it:
+//! What property tests of hostile input share: how many cases they try, how they change messages, and how much memory a
+//! case takes. This is what the parent reads from another process, and the tests of it:
 //!
 //! | read | by property tests | by a hostile process, in `tests/hostile` |
 //! |---|---|---|
@@ -21,25 +21,23 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::env;
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-/// The number of cases of a test without a number of its own.
-const USUAL: u64 = 256;
-
-/// A test tries `cases` cases, in proportion to `PROPTEST_CASES`.
+/// A test tries `cases` cases, times the environment variable `PROPERTY_TIMES`. (`PROPTEST_CASES` would give all tests
+/// one number.)
 pub(crate) fn cases(cases: u32) -> Config {
-    let usual = Config::default();
-    let cases = u64::from(cases) * u64::from(usual.cases) / USUAL;
+    let times = env::var("PROPERTY_TIMES").map_or(1, |times| times.parse().expect("a number"));
     Config {
-        cases: u32::try_from(cases).unwrap_or(u32::MAX).max(1),
+        cases: cases.saturating_mul(times),
         max_shrink_iters: 20_000,
-        ..usual
+        ..Config::default()
     }
 }
 
-/// What happens to the bytes of a message before they are sent.
+/// A change of a message's bytes before they are sent.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Nothing,
@@ -49,7 +47,7 @@ pub(crate) enum Change {
     },
     Cut(usize),
     Repeat(usize),
-    /// Another length in the head of the frame.
+    /// A different length in the head of the frame.
     Length(u32),
 }
 
@@ -80,11 +78,11 @@ impl Change {
 }
 
 thread_local! {
-    /// The bytes that this thread has allocated and not freed, and the most since a measurement began.
+    /// The bytes that this thread has allocated and not freed, and the maximum since a measurement began.
     static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
-/// Runs `act`. Also returns the most bytes that this thread held meanwhile, beside what it held before.
+/// Runs `act`. Also returns the most bytes that this thread held meanwhile, in addition to those before.
 pub(crate) fn memory_of<T>(act: impl FnOnce() -> T) -> (T, usize) {
     let (before, _) = HELD.get();
     HELD.set((before, before));
@@ -94,7 +92,7 @@ pub(crate) fn memory_of<T>(act: impl FnOnce() -> T) -> (T, usize) {
 }
 
 fn count(change: isize) {
-    // A thread that ends has no count any more.
+    // A thread that is ending has no count any more.
     let _ = HELD.try_with(|held| {
         let (now, most) = held.get();
         held.set((now + change, most.max(now + change)));
@@ -108,29 +106,29 @@ struct CountingAllocator;
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[expect(unsafe_code, reason = "an allocator is unsafe")]
-// SAFETY: each call goes to the allocator of the system as it is.
+// SAFETY: each call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed());
-        // SAFETY: the caller keeps the promises.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed());
-        // SAFETY: the caller keeps the promises.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         count(new_size.cast_signed() - layout.size().cast_signed());
-        // SAFETY: the caller keeps the promises.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.realloc(memory, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         count(-layout.size().cast_signed());
-        // SAFETY: the caller keeps the promises.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.dealloc(memory, layout) }
     }
 }

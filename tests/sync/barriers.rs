@@ -7,7 +7,7 @@ use std::time::Duration;
 use concurrent_futures::sync::{Barrier, BoundedSemaphore};
 
 use crate::explore::{Ending, Fate, Scene, explore, pause};
-use crate::nobody_waits_nor_panicked;
+use crate::none_waits_and_none_panicked;
 
 fn number_of(ending: &Ending, names: &[&str], fate: &Fate) -> usize {
     names
@@ -16,7 +16,7 @@ fn number_of(ending: &Ending, names: &[&str], fate: &Fate) -> usize {
         .count()
 }
 
-/// Of those that wait, all pass together or none does, and one of each round leads.
+/// All of the waiting parties pass together or none does, and each round has one leader.
 #[test]
 fn a_dropped_wait_takes_its_arrival_back() {
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -39,7 +39,7 @@ fn a_dropped_wait_takes_its_arrival_back() {
             assert!(waiting <= 1, "two would pass");
             let done = number_of(ending, &NAMES, &Fate::Done);
             let leaders = leaders.load(Ordering::SeqCst);
-            // One that has passed may be dropped before it learns of it.
+            // A party that has passed may be dropped before it receives the result.
             assert!(leaders <= done && done <= 2 * leaders);
         })
     });
@@ -62,7 +62,7 @@ fn an_aborted_barrier_is_broken_for_all_until_it_is_reset() {
         let scene = Scene::new().actor("a", wait()).actor("b", wait());
         let scene = scene.mortal("c", wait()).actor("aborts", abort);
         scene.check(move |ending| {
-            nobody_waits_nor_panicked(ending);
+            none_waits_and_none_panicked(ending);
             assert!(number_of(ending, &NAMES, &Fate::Done) >= 2);
             assert!(barrier.is_broken());
             assert_eq!(barrier.waiting(), 0);
@@ -82,7 +82,7 @@ fn an_aborted_barrier_is_broken_for_all_until_it_is_reset() {
     assert!(runs > 100, "{runs}");
 }
 
-/// Three arrive in any order around the reset: two that arrive on the same side of it pass.
+/// Three parties arrive in any order around the reset: two that arrive on the same side of it pass.
 #[test]
 fn a_reset_breaks_the_round_of_those_who_wait_and_no_other() {
     const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -179,7 +179,7 @@ fn a_bounded_semaphore_never_has_more_permits_than_at_first() {
         let scene = Scene::new().mortal("a", take(2)).mortal("b", take(1));
         let scene = scene.actor("c", take(2)).actor("forgets", forget);
         scene.check(move |ending| {
-            nobody_waits_nor_panicked(ending);
+            none_waits_and_none_panicked(ending);
             assert_eq!(semaphore.available_permits(), 2);
         })
     });

@@ -20,7 +20,7 @@ fn refuses<T>(name: &str, block: impl FnOnce() -> T) {
     );
 }
 
-/// All of them are ready at once.
+/// All of these calls are ready at once.
 #[tokio::test]
 async fn a_blocking_method_panics_in_a_task_also_where_it_need_not_wait() {
     const TIME: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! A task that never has to wait lets others run.
+//! A task that never waits lets other tasks run.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use concurrent_futures::sync::{
     Barrier, BoundedSemaphore, Condition, Event, Lock, Queue, RLock, Timer,
 };
 
-/// Awaits it again and again, beside a task that needs some turns.
+/// Awaits an operation again and again, beside a task that needs some turns.
 fn others_run(name: &str, mut ready: impl AsyncFnMut()) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

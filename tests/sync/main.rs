@@ -21,7 +21,7 @@ use concurrent_futures::sync::{
 use explore::{Ending, Fate, Scene, explore, pause};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How many are inside, which is one at the most.
+/// How many tasks are inside, which is at most one.
 #[derive(Debug, Default)]
 struct Inside(AtomicUsize);
 
@@ -41,13 +41,13 @@ impl Drop for Leave<'_> {
 }
 
 #[track_caller]
-fn nobody_waits_nor_panicked(ending: &Ending) {
+fn none_waits_and_none_panicked(ending: &Ending) {
     assert!(ending.waiting().is_empty(), "an actor waits forever");
     assert!(ending.panics().is_empty(), "an actor panicked");
 }
 
 #[test]
-fn a_lock_is_had_by_one_at_a_time_and_free_when_all_have_ended() {
+fn a_lock_has_one_owner_at_a_time_and_is_free_when_all_have_ended() {
     async fn add(lock: Arc<Lock<u32>>, inside: Arc<Inside>) {
         let mut count = lock.lock().await;
         let _inside = inside.enter();
@@ -62,7 +62,7 @@ fn a_lock_is_had_by_one_at_a_time_and_free_when_all_have_ended() {
         let scene = Scene::new().actor("a", body());
         let scene = scene.mortal("b", body()).mortal("c", body());
         scene.check(move |ending| {
-            nobody_waits_nor_panicked(ending);
+            none_waits_and_none_panicked(ending);
             let done = ["a", "b", "c"].map(|name| *ending.fate(name) == Fate::Done);
             let done = done.into_iter().filter(|done| *done).count();
             let count = lock.try_lock().expect("it is free");
@@ -98,14 +98,14 @@ fn a_guard_that_went_to_another_task_keeps_the_lock_until_it_is_dropped() {
         };
         let scene = Scene::new().actor("giver", giver).mortal("taker", taker);
         scene.check(move |ending| {
-            nobody_waits_nor_panicked(ending);
+            none_waits_and_none_panicked(ending);
             assert!(lock.try_lock_owned().is_ok());
         })
     });
 }
 
 #[test]
-fn an_rlock_is_had_by_one_task_at_a_time_which_may_take_it_again() {
+fn an_rlock_has_one_owner_at_a_time_which_may_take_it_again() {
     async fn outer(lock: Arc<RLock<()>>, inside: Arc<Inside>) {
         let _guard = lock.lock().await;
         let _inside = inside.enter();
@@ -128,7 +128,7 @@ fn an_rlock_is_had_by_one_task_at_a_time_which_may_take_it_again() {
         let scene = Scene::new().actor("a", body());
         let scene = scene.mortal("b", body()).mortal("c", body());
         scene.check(move |ending| {
-            nobody_waits_nor_panicked(ending);
+            none_waits_and_none_panicked(ending);
             assert!(lock.try_lock().is_ok());
         })
     });
@@ -136,7 +136,7 @@ fn an_rlock_is_had_by_one_task_at_a_time_which_may_take_it_again() {
 }
 
 #[test]
-fn an_rlock_is_kept_until_the_last_guard_is_dropped_by_whomever() {
+fn an_rlock_is_held_until_its_last_guard_is_dropped_in_any_task() {
     static KEPT: RLock<()> = RLock::new(());
 
     explore(|| {
@@ -159,14 +159,14 @@ fn an_rlock_is_kept_until_the_last_guard_is_dropped_by_whomever() {
         };
         let scene = Scene::new().actor("giver", giver).actor("taker", taker);
         scene.check(move |ending| {
-            nobody_waits_nor_panicked(ending);
+            none_waits_and_none_panicked(ending);
             assert!(KEPT.try_lock().is_ok());
         })
     });
 }
 
-/// Each waiter takes a token, and each producer of a token notifies one waiter. A notified waiter that
-/// leaves must not leave another one without.
+/// Each waiter takes a token, and each producer of a token notifies one waiter. If a notified waiter is dropped,
+/// another waiter must not miss the notification.
 #[test]
 fn a_notification_is_not_lost_by_a_waiter_that_goes_away() {
     async fn take(tokens: Arc<(Lock<u32>, Condition)>) {
@@ -182,7 +182,7 @@ fn a_notification_is_not_lost_by_a_waiter_that_goes_away() {
         let mut tokens = tokens.lock().await;
         *tokens += 1;
         brought.notify_one();
-        pause().await; // Who is notified has to wait for the lock.
+        pause().await; // The notified task must wait for the lock.
     }
 
     let runs = explore(|| {
@@ -224,7 +224,7 @@ fn all_who_wait_are_woken_by_one_notification_of_all() {
             .actor("first", wait(shared.clone()))
             .mortal("second", wait(shared.clone()))
             .actor("opener", open(shared.clone()));
-        scene.check(nobody_waits_nor_panicked)
+        scene.check(none_waits_and_none_panicked)
     });
     assert!(runs > 100, "{runs}");
 }
@@ -238,7 +238,7 @@ fn a_notification_wakes_so_many_of_those_who_wait_and_no_one_else() {
     explore(|| {
         let shared = Arc::new((Lock::new(()), Condition::new()));
         shared.1.notify_all();
-        shared.1.notify_one(); // Without a waiter, it is not kept.
+        shared.1.notify_one(); // Without a waiter, the notification is not kept.
         let notify = {
             let shared = shared.clone();
             async move { shared.1.notify(2) }
@@ -282,7 +282,7 @@ fn a_wait_for_a_condition_gives_the_lock_up_and_has_it_again() {
                     let _inside = inside.enter();
                     *guard += 1;
                     changed.notify_one();
-                    pause().await; // The waiter is woken, and has to wait for the lock.
+                    pause().await; // The waiter is woken, and must wait for the lock.
                 }
                 assert!(LockGuard::lock(&guard).try_lock().is_err());
             }
@@ -297,7 +297,7 @@ fn a_wait_for_a_condition_gives_the_lock_up_and_has_it_again() {
 }
 
 #[test]
-fn who_waits_for_an_event_goes_on_though_it_is_cleared_at_once() {
+fn an_event_wakes_its_waiters_though_it_is_cleared_at_once() {
     let runs = explore(|| {
         let event = Arc::new(Event::new());
         let wait = |event: Arc<Event>| async move { event.wait().await };
@@ -327,9 +327,9 @@ fn who_waits_for_an_event_goes_on_though_it_is_cleared_at_once() {
     assert!(runs > 20, "{runs}");
 }
 
-/// Two put two items each into room for one, two get; all but one of each may go away.
+/// Two tasks put two items each into room for one, two tasks get them; all but one of each may be dropped.
 #[test]
-fn no_item_is_lost_or_got_twice_and_nobody_waits_beside_an_item_or_room() {
+fn no_item_is_lost_or_received_twice_and_none_waits_beside_an_item_or_room() {
     let runs = explore(|| {
         let queue = Arc::new(Queue::bounded(1));
         let accepted = Arc::new(Mutex::new(Vec::new()));
@@ -416,7 +416,7 @@ fn a_closed_queue_lets_all_end_and_what_is_in_it_be_got() {
             .mortal("gets, too", get())
             .actor("closes", close);
         scene.check(move |ending| {
-            nobody_waits_nor_panicked(ending);
+            none_waits_and_none_panicked(ending);
             assert!(queue.is_empty() && queue.is_closed());
             let (put, got) = *left.lock().expect("no panic");
             assert_eq!(put, got);
@@ -428,7 +428,7 @@ fn a_closed_queue_lets_all_end_and_what_is_in_it_be_got() {
 }
 
 #[test]
-fn who_joins_a_queue_goes_on_when_all_that_was_put_is_done() {
+fn a_join_of_a_queue_returns_when_all_items_are_done() {
     explore(|| {
         let queue = Arc::new(Queue::new());
         let done = Arc::new(AtomicUsize::new(0));
@@ -456,13 +456,13 @@ fn who_joins_a_queue_goes_on_when_all_that_was_put_is_done() {
             .actor("works, too", work())
             .actor("joins", join())
             .mortal("joins, too", join());
-        scene.check(nobody_waits_nor_panicked)
+        scene.check(none_waits_and_none_panicked)
     });
 }
 
 #[test]
 #[should_panic(expected = "`task_done` was called more often than items were put")]
-fn what_was_not_put_is_not_done() {
+fn an_item_that_was_not_put_is_not_done() {
     Queue::<u8>::new().task_done();
 }
 
@@ -494,16 +494,16 @@ async fn a_cancelled_timer_never_runs_and_lets_go_of_what_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timer_that_has_begun_is_not_cancelled() {
+async fn a_timer_that_has_started_is_not_cancelled() {
     let (begun, begins) = tokio::sync::oneshot::channel();
-    let (go_on, goes_on) = tokio::sync::oneshot::channel();
+    let (resume, resumed) = tokio::sync::oneshot::channel();
     let timer = Timer::start(Duration::from_secs(3), async {
         begun.send(()).expect("the test waits");
-        goes_on.await.expect("the test says so")
+        resumed.await.expect("the test says so")
     });
     begins.await.expect("it begins");
     assert!(!timer.cancel());
-    go_on.send(5).expect("it waits");
+    resume.send(5).expect("it waits");
     assert_eq!(timer.join().await.expect("no panic"), Some(5));
 }
 
@@ -529,7 +529,7 @@ fn a_timer_in_a_runtime_without_timers_fails_when_it_is_joined() {
     assert!(joined.expect_err("there is no timer").is_panic());
 }
 
-/// Cancels at about the time when it begins, many times.
+/// Cancels at about the time when the timer fires, many times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_timer_is_cancelled_or_runs_and_never_both() {
     for round in 0..500 {
@@ -546,7 +546,7 @@ async fn a_timer_is_cancelled_or_runs_and_never_both() {
     }
 }
 
-/// On real threads, with tasks that are aborted wherever they are.
+/// On real threads, with tasks that are aborted at any point.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn tasks_that_are_aborted_anywhere_hold_up_no_other() {
     const ROUNDS: usize = 300;

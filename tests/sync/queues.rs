@@ -1,11 +1,15 @@
 //! Queues of every order, and their end.
 
+use std::cmp::Ordering;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use concurrent_futures::sync::{LifoQueue, PriorityQueue, Queue};
 
 use crate::explore::{Scene, explore, pause};
-use crate::nobody_waits_nor_panicked;
+use crate::none_waits_and_none_panicked;
 
 #[tokio::test]
 async fn the_item_that_is_next_is_the_oldest_the_newest_or_the_smallest() {
@@ -76,7 +80,7 @@ fn a_queue_that_is_closed_now_drops_the_rest_and_lets_all_end() {
         let scene = Scene::new().actor("puts", put).actor("gets", get());
         let scene = scene.actor("joins", join).actor("closes", close);
         scene.check(move |ending| {
-            nobody_waits_nor_panicked(ending);
+            none_waits_and_none_panicked(ending);
             assert!(queue.is_empty() && queue.is_closed());
             assert_eq!(queue.close_now(), 0);
             let [put, got, dropped] = *counts.lock().expect("no panic");
@@ -87,7 +91,7 @@ fn a_queue_that_is_closed_now_drops_the_rest_and_lets_all_end() {
 }
 
 #[test]
-fn what_is_left_in_a_closed_queue_can_still_be_dropped() {
+fn items_left_in_a_closed_queue_can_still_be_dropped() {
     let queue = LifoQueue::new();
     queue.try_put("an item").expect("it is open");
     queue.close();
@@ -97,6 +101,56 @@ fn what_is_left_in_a_closed_queue_can_still_be_dropped() {
 }
 
 /// An item that uses the queue when it is dropped.
+/// An item whose comparison panics on request.
+#[derive(Debug)]
+struct Touchy(u8, Arc<AtomicBool>);
+
+impl Ord for Touchy {
+    fn cmp(&self, other: &Self) -> Ordering {
+        assert!(!self.1.load(Relaxed), "the comparison panics");
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Touchy {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Touchy {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Touchy {}
+
+#[tokio::test]
+async fn a_comparison_that_panics_leaves_a_priority_queue_as_it_was() {
+    let (queue, panics) = (PriorityQueue::bounded(4), Arc::new(AtomicBool::new(false)));
+    let item = |number| Touchy(number, panics.clone());
+    for number in [3, 1, 2] {
+        queue.try_put(item(number)).expect("there is room");
+    }
+    panics.store(true, Relaxed);
+    let quietly = |act: &dyn Fn()| catch_unwind(AssertUnwindSafe(act)).expect_err("it panics");
+    for _ in 0..10 {
+        quietly(&|| drop(queue.try_put(item(0))));
+        quietly(&|| drop(queue.try_get()));
+        assert_eq!(queue.len(), 3);
+    }
+    panics.store(false, Relaxed);
+    queue.try_put(item(4)).expect("there is room for one");
+    assert!(queue.try_put(item(5)).is_err());
+    for number in 1..=4 {
+        assert_eq!(queue.get().await.expect("it is open").0, number);
+        queue.task_done();
+    }
+    assert!(queue.try_get().is_err());
+    queue.join().await;
+}
+
 #[test]
 fn a_queue_drops_no_item_under_its_lock() {
     struct Uses(Arc<Queue<Uses>>);

@@ -1,4 +1,4 @@
-//! Waits that end by themselves.
+//! Waits that end by a timeout.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_secs(3600);
 
-/// Runs it on a thread of its own.
+/// Runs it on a separate thread.
 fn elsewhere(run: impl FnOnce() + Send) {
     std::thread::scope(|scope| scope.spawn(run).join()).expect("no panic");
 }
@@ -61,7 +61,7 @@ fn a_thread_whose_time_is_over_has_taken_nothing() {
 }
 
 #[test]
-fn what_is_there_is_taken_in_no_time() {
+fn a_ready_item_is_taken_in_no_time() {
     assert!(Lock::new(1).blocking_lock_timeout(Duration::ZERO).is_some());
     assert!(
         RLock::new(1)
@@ -192,7 +192,7 @@ fn a_thread_that_waits_for_a_change_learns_whether_its_time_was_over() {
     });
 }
 
-/// The time of one waiter is over when it is notified: it has the notification, or the other one has it.
+/// The timeout of one waiter passes when it is notified: either this waiter or the other one gets the notification.
 #[tokio::test(start_paused = true)]
 async fn a_notification_at_the_end_of_a_wait_is_not_lost() {
     for _ in 0..100 {

@@ -3,6 +3,9 @@
 
 #![cfg(doctest)]
 
+#[doc = include_str!("../../../src/guide/cluster.md")]
+mod cluster {}
+
 #[doc = include_str!("../../../src/guide/debugging.md")]
 mod debugging {}
 

@@ -1,11 +1,11 @@
-//! The crate in a shared library, and what several programs do.
+//! The crate in a shared library, and code that several programs share.
 
 pub mod tasks;
 
 use concurrent_futures::multiprocessing::Process;
 use concurrent_futures::{BuildError, ProcessPoolExecutor, StartMethod, ThreadPoolExecutor};
 
-/// What the constructors say, a line each.
+/// The results of the constructors, one per line.
 fn what_the_constructors_say() -> String {
     concurrent_futures::init();
     let mut lines = Vec::new();
@@ -36,7 +36,7 @@ fn what_the_constructors_say() -> String {
     lines.join("\n")
 }
 
-/// As an extension module: calls `take` with what the constructors say.
+/// As an extension module: calls `take` with the results of the constructors.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "another language calls it by its name")]
 pub extern "C" fn programs_what_the_constructors_say(take: extern "C" fn(*const u8, usize)) {

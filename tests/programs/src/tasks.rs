@@ -6,8 +6,8 @@ use std::process::Command;
 use concurrent_futures::multiprocessing::Process;
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
 
-/// Runs a task by each start method, and prints the result of each. With the argument `again` it then executes the
-/// program itself, while its workers live, and lists the processes that the first time has left.
+/// Runs a task by each start method, and prints each result. With the argument `again` it then executes the program
+/// itself, while its workers live, and lists the processes that the first run has left.
 pub fn main() {
     concurrent_futures::init();
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -62,7 +62,7 @@ pub fn main() {
     }
 }
 
-/// The children of this process that it has not waited for, zombies included, with their names and states.
+/// The children of this process that it has not reaped, including zombies, with their names and states.
 pub fn children() -> Vec<String> {
     let own = std::process::id().to_string();
     let mut children = Vec::new();

@@ -1,4 +1,4 @@
-//! Coverage of what runs in workers.
+//! Coverage of code that runs in workers.
 
 #![cfg(target_os = "linux")]
 
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Builds the program `covered` so that it writes profiles, apart from everything else.
+/// Builds the program `covered` so that it writes profiles, in a separate target directory.
 fn build() -> PathBuf {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("coverage");
     let mut command = Command::new(env!("CARGO"));
@@ -43,7 +43,7 @@ fn profiles_and_ids(program: &PathBuf, name: &str) -> (BTreeSet<String>, BTreeSe
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir(&folder).expect("it is not there");
     let pattern = folder.join("%p.profraw");
-    // Its output ends when the last process that has it does.
+    // Its output ends when the last process that has it open ends.
     let output = Command::new(program)
         .env("LLVM_PROFILE_FILE", pattern)
         .output();
@@ -79,7 +79,7 @@ fn each_process_that_ends_in_an_orderly_way_leaves_a_profile_of_its_own() {
         missing.is_empty(),
         "{missing:?} of {ids:?} left no profile, but {profiles:?} did"
     );
-    // Beside those, the three fork servers: of two pools, and of the program.
+    // In addition, the three fork servers: of two pools, and of the program.
     assert_eq!(
         profiles.len(),
         ids.len() + 3,

@@ -7,20 +7,21 @@ use std::process::{Command, Output};
 
 const ENVIRONMENT: &str = env!("CARGO_BIN_EXE_environment");
 
-/// What an attempt of the program may say.
+/// The expected results of the program's attempts.
 #[derive(Clone, Copy)]
 enum Expected {
     /// Each attempt succeeds.
     Works,
     /// Each attempt succeeds, or its error has one of these texts.
     MaySay(&'static [&'static str]),
-    /// The attempts whose names begin so fail, with an error that has all of these texts. The others succeed.
+    /// The attempts whose names begin with these fail, with an error that contains all of these texts. The others
+    /// succeed.
     Says(&'static [&'static str], &'static [&'static str]),
 }
 
 use Expected::{MaySay, Says, Works};
 
-/// What needs a process.
+/// Attempts that need a process.
 const PROCESSES: &[&str] = &[
     "Fork ",
     "Spawn ",
@@ -30,7 +31,7 @@ const PROCESSES: &[&str] = &[
     "standard streams",
 ];
 
-/// As `PROCESSES`, and what needs memory that processes share.
+/// As `PROCESSES`, and attempts that need shared memory.
 const PROCESSES_AND_MEMORY: &[&str] = &[
     "Fork ",
     "Spawn ",
@@ -51,7 +52,7 @@ const PROCESSES_AND_MEMORY: &[&str] = &[
     "JoinableQueue",
 ];
 
-/// As `PROCESSES`, and what needs the number of a descriptor as a path.
+/// As `PROCESSES`, and attempts that use the number of a descriptor as a path.
 const PROCESSES_AND_NAMES: &[&str] = &[
     "Fork ",
     "Spawn ",
@@ -102,7 +103,7 @@ fn check_program(program: &str, changes: &[&str], expected: Expected) {
 }
 
 #[test]
-fn what_the_system_denies_is_done_another_way_where_there_is_one() {
+fn a_denied_system_call_has_a_fallback_where_there_is_one() {
     for changes in [
         ["as-it-is"],
         ["linux=5.4"],
@@ -172,14 +173,14 @@ fn a_call_that_is_needed_and_denied_is_named_with_what_to_do() {
             ),
         );
     }
-    // Without `socketpair`, tokio itself panics where any crate asks for its signals.
+    // Without `socketpair`, tokio itself panics if any crate asks for its signals.
     check(&["deny=fallocate:EPERM"], MaySay(&["fallocate"]));
-    // The runtime of tokio needs one too.
+    // Tokio's runtime also needs one.
     check(
         &["deny=eventfd2:EPERM"],
         MaySay(&["eventfd2", "a runtime", "no thread or descriptor"]),
     );
-    // In this form it is denied to glibc as well, for each thread of the program.
+    // In this form it is also denied to glibc, for each thread of the program.
     check(
         &["deny=clone3:EPERM"],
         MaySay(&["clone3", "a thread", "no thread or descriptor"]),
@@ -192,7 +193,7 @@ fn a_file_system_that_is_missing_is_named_with_what_to_do() {
         &["without=/proc"],
         Says(PROCESSES_AND_NAMES, &["/proc", "mount -t proc"]),
     );
-    // Only what has closed its standard streams needs `/dev/null`.
+    // Only a program that has closed its standard streams needs `/dev/null`.
     let attempts = &["named SharedMemory", "standard streams"];
     check(&["without=/dev"], Says(attempts, &["/dev/", "mount"]));
     let what = &["/dev/shm", "Read-only file system", "mount -t tmpfs"];

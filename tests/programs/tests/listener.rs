@@ -1,4 +1,4 @@
-//! Two programs that have nothing in common but the crate, a path and a key.
+//! Two programs that have only the crate, a path and a key in common.
 
 #![cfg(target_os = "linux")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use concurrent_futures::multiprocessing::{ConnectError, Connection, Fd, Listener, Lock, Queue};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 type Offer = Option<(Lock, Queue<u64>, Fd)>;
 
@@ -37,7 +37,7 @@ fn objects_travel_between_unrelated_programs() {
     assert_eq!(listener.refused(), 1);
 
     let mut process = client("the key");
-    let accepted = listener.blocking_accept_timeout(PATIENCE);
+    let accepted = listener.blocking_accept_timeout(TIME_LIMIT);
     let client: Connection<Offer, u32> = accepted.expect("it knows the key");
     let (lock, queue) = (
         Lock::new().expect("a lock"),
@@ -49,7 +49,9 @@ fn objects_travel_between_unrelated_programs() {
     let copy = Fd::from(file.try_clone().expect("a copy"));
     let sent = client.blocking_send(Some((lock.clone(), queue.clone(), copy)));
     sent.expect("it is received");
-    let pid = client.blocking_recv_timeout(PATIENCE).expect("it answers");
+    let pid = client
+        .blocking_recv_timeout(TIME_LIMIT)
+        .expect("it answers");
     assert_eq!(pid, process.id());
     assert_eq!(queue.blocking_get().expect("it was put"), 42);
     file.rewind().expect("it is a file");
@@ -59,7 +61,7 @@ fn objects_travel_between_unrelated_programs() {
     assert!(lock.try_lock().is_none(), "the other program has it");
     process.kill().expect("it runs");
     process.wait().expect("it ends");
-    assert!(lock.blocking_lock_timeout(PATIENCE).is_some());
+    assert!(lock.blocking_lock_timeout(TIME_LIMIT).is_some());
     drop(listener);
     assert!(!path.exists());
     std::fs::remove_dir_all(folder).expect("it is there");

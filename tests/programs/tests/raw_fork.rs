@@ -1,4 +1,4 @@
-//! What a process that is forked without this crate may do with the shared objects of its parent.
+//! What a process that is forked without this crate may do with its parent's shared objects.
 
 #![cfg(target_os = "linux")]
 
@@ -22,7 +22,7 @@ fn a_fork_waits_for_its_parent_with_and_without_a_timeout() {
 }
 
 #[test]
-fn what_a_fork_drops_still_wakes_its_parent() {
+fn a_wait_that_a_fork_drops_still_wakes_its_parent() {
     try_it("waits");
 }
 
@@ -32,11 +32,11 @@ fn a_fork_is_not_behind_the_waiting_tasks_of_its_parent() {
 }
 
 #[test]
-fn a_fork_uses_a_queue_that_another_thread_of_its_parent_was_using() {
+fn a_fork_waits_for_no_lock_that_another_thread_of_its_parent_held() {
     try_it("threads");
 }
 
 #[test]
-fn what_a_fork_takes_itself_is_not_released_by_a_guard_that_it_has_copied() {
+fn a_copied_guard_does_not_release_a_lock_that_the_fork_took_itself() {
     try_it("later");
 }

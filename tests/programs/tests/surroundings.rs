@@ -1,4 +1,4 @@
-//! Programs that start, or contain the crate, in an unusual way.
+//! Programs that are started, or that contain the crate, in an unusual way.
 
 #![cfg(target_os = "linux")]
 
@@ -51,7 +51,7 @@ const RESULTS: [&str; 6] = [
 fn a_program_that_is_run_through_the_dynamic_loader_has_workers_by_every_start_method() {
     assert_eq!(lines(&mut Command::new(TASKS)), RESULTS);
     assert_eq!(lines(Command::new(loader()).arg(TASKS)), RESULTS);
-    // With options for the loader, and a path that is relative.
+    // With options for the loader, and a relative path.
     let (folder, name) = TASKS.rsplit_once('/').expect("a path");
     let mut command = Command::new(loader());
     command.args([
@@ -135,7 +135,7 @@ fn assert_refused(lines: &[String], library: &str) {
     assert!(lines[4].contains(library), "{}", lines[4]);
 }
 
-/// What the extension module has said.
+/// The text from the extension module.
 static SAID: Mutex<String> = Mutex::new(String::new());
 
 #[test]
@@ -149,7 +149,7 @@ fn in_an_extension_module_a_process_pool_is_refused_and_says_why() {
     let mut path = std::env::current_exe().expect("this executable");
     path.set_file_name("libprograms.so");
     let path = CString::new(path.into_os_string().into_encoded_bytes()).expect("a path");
-    // SAFETY: the library has no constructors that could do harm.
+    // SAFETY: the library has no harmful constructors.
     let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
     assert!(!library.is_null(), "{path:?}");
     let name = c"programs_what_the_constructors_say";

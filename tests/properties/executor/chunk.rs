@@ -6,12 +6,18 @@ use crate::executor::error::Cause;
 use crate::executor::item_outcomes::ItemOutcomes;
 
 fn chunk(items: u32, ordered: bool) -> (Arc<Chunk<u32>>, Outcomes<u32>) {
-    let chunk = Chunk::new(Ticket::new("test", None), 0, items, ordered);
+    let chunk = Chunk::new(
+        Ticket::new("test", None),
+        0,
+        items,
+        ordered,
+        &Spares::default(),
+    );
     let outcomes = chunk.outcomes();
     (chunk, outcomes)
 }
 
-/// What has arrived, with the places of the items in a map, where the first one is at 1000.
+/// The outcomes that have arrived, with the positions of the items in a map, where the first one is at 1000.
 fn with_places(outcomes: &mut Outcomes<u32>) -> impl Iterator<Item = (usize, Option<u32>)> {
     let arrived = outcomes.next().now_or_never().flatten();
     let items = arrived.map(|arrived| ItemOutcomes::new(arrived.outcomes, 1000, arrived.numbers));

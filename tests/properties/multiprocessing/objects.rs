@@ -1,5 +1,5 @@
-//! Another holder of an object writes anything into its memory. Whatever it wrote, what does not wait returns, without a
-//! panic and without much memory: as a result, or as an error.
+//! Another holder of an object writes anything into its memory. Whatever it has written, each method that does not wait
+//! returns a result or an error, without a panic and without much memory.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::sys::{self, ProcessIdentity, SharedMapping};
 use crate::wire::descriptors::{Descriptor, gather, supply};
 use crate::wire::{Chain, Reader, codec};
 
-/// The most memory that a case takes: a list of the holders that all places may name.
+/// The most memory of a case: a list of the holders that all places may name.
 const MOST_MEMORY: usize = 8 << 20;
 
 /// An object, encoded, with its descriptors.
@@ -25,17 +25,17 @@ fn encoded<T: Serialize + 'static>(object: T) -> (Reader, Vec<Descriptor>) {
     (Reader::from(out.into_bytes().to_vec()), beside)
 }
 
-/// The same object, as another process receives it, if it makes sense.
+/// The same object, as another process receives it, if it is valid.
 fn received<T: Clone + Serialize + DeserializeOwned + 'static>(object: &T) -> Option<T> {
     let (mut bytes, mut beside) = encoded(object.clone());
     supply(&mut beside, || codec::get(&mut bytes)).ok()
 }
 
-/// An object, as a process that lies and one that does not see it.
+/// An object, as a hostile process and an honest one see it.
 struct Shared {
     /// With the number of its words.
     memory: Vec<(SharedMapping, usize)>,
-    /// Does one of several things that do not wait.
+    /// Calls one of several methods that do not wait.
     act: Box<dyn Fn(usize)>,
 }
 

@@ -1,5 +1,5 @@
-//! The other end of a pipe sends anything: packets that are no values, heads of values that do not come, and descriptors
-//! of any kind.
+//! The other end of a pipe sends anything: packets that are not values, heads of values that do not arrive, and
+//! descriptors of any kind.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -14,7 +14,7 @@ use crate::sys::{self, AsFd as _, OwnedFd};
 use crate::wire::descriptors::gather;
 use crate::wire::{Chain, codec};
 
-/// The most memory that a case takes: what a receiver reserves for a large value before it arrives.
+/// The most memory of a case: what a receiver reserves for a large value before it arrives.
 const MOST_MEMORY: usize = 20 << 20;
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ fn encoded<T: serde::Serialize + 'static>(value: T) -> Vec<u8> {
     out.into_bytes().to_vec()
 }
 
-/// A packet, and what is beside it.
+/// A packet, and its descriptors.
 fn packet() -> impl Strategy<Value = (Vec<u8>, Vec<Beside>)> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..60);
     let large = (
@@ -93,7 +93,7 @@ fn packet() -> impl Strategy<Value = (Vec<u8>, Vec<Beside>)> {
     (changed, prop::collection::vec(beside, 0..3))
 }
 
-/// Receives all that was sent. Returns the number of results.
+/// Receives everything that was sent. Returns the number of results.
 fn receive_all<T: Data>(socket: OwnedFd, most: usize) -> usize {
     let end = Connection::<(), T>::new(socket.into());
     let (mut received, mut refused) = (0, 0);

@@ -1,6 +1,6 @@
-//! Two workers of a pool, each a page, a pipe, a socket and two streams that this test holds. One of them does what a
-//! worker should. The other one does that only at times: it changes what it sends, writes anywhere in its page, and
-//! speaks of calls that it does not have. Then it dies, and the first one has to get all that it did not begin.
+//! Two workers of a pool, each a page, a pipe, a socket and two streams that this test holds. One of them is honest.
+//! The other one is honest only at times: it changes what it sends, writes anywhere in its page, and reports about
+//! calls that it does not have. Then it dies, and the honest one must get everything that it did not begin.
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
@@ -27,7 +27,7 @@ use crate::process::start::{Recipe, Starter};
 use crate::sys::{self, ChildProcess, Socket};
 use crate::wire::bulk::PayloadPart;
 use crate::wire::mark::Token;
-use crate::wire::message::tests::from_worker;
+use crate::wire::message::tests::of_worker;
 use crate::wire::message::{CallHead, ParentFrame, ToWorker, outcomes_head, put};
 use crate::wire::outcomes::{begin_value, put_call, put_failure, put_time};
 use crate::wire::page::{OUTBOX, Page, ProgressReport};
@@ -37,11 +37,11 @@ use crate::wire::{Chain, FunctionOffset, codec};
 const ITEMS: u32 = 4;
 /// The longest frame.
 const LIMIT: usize = 1 << 20;
-/// The most memory that a case takes: some frames and results of the greatest length, and what is decoded from them.
+/// The most memory of a case: some frames and results of the greatest length, and the values decoded from them.
 const MOST_MEMORY: usize = 12 * LIMIT;
 /// The most turns until everything that a worker has sent is settled.
 const MOST_TURNS: usize = 2000;
-/// A pipe has room for this much, however it is written.
+/// The room in a pipe, however it is written.
 const ROOM: usize = 24 * 1024;
 /// The number of words in front of the outbox, and of all words before the bytes of the rings.
 const HEAD_WORDS: usize = 512;
@@ -51,6 +51,7 @@ const WORDS: usize = (4096 + OUTBOX + 4096) / 8;
 enum Outcome {
     Value(Option<u64>),
     Lost,
+    TimedOut,
     Failed,
 }
 
@@ -90,15 +91,12 @@ impl Promise for Recorded {
     }
 
     fn fail(&self, item: u32, error: TaskError) {
-        let is_lost = error.is_worker_lost();
-        self.record(
-            item,
-            if is_lost {
-                Outcome::Lost
-            } else {
-                Outcome::Failed
-            },
-        );
+        let outcome = match error {
+            error if error.is_worker_lost() => Outcome::Lost,
+            error if error.is_timeout() => Outcome::TimedOut,
+            _ => Outcome::Failed,
+        };
+        self.record(item, outcome);
     }
 }
 
@@ -128,7 +126,14 @@ fn framed(message: FromWorker) -> Vec<u8> {
     out.into_bytes().to_vec()
 }
 
-/// What a worker has of its own.
+/// An item that a worker has claimed.
+struct BegunItem {
+    seq: u32,
+    item: u32,
+    task: u64,
+}
+
+/// The worker's ends of its resources.
 struct WorkerSide {
     page: Page,
     answers: PipeWriter,
@@ -137,7 +142,7 @@ struct WorkerSide {
     token: Token,
     frames: FrameBuffer,
     calls: VecDeque<CallHead>,
-    /// The items that it was sent: the task, and the number.
+    /// The items that were sent to it: the task, and the number.
     sent: HashSet<(u64, u32)>,
 }
 
@@ -163,12 +168,21 @@ impl WorkerSide {
         }
     }
 
-    /// Runs the next item as a worker should. False if there is none.
+    /// Runs the next item as an honest worker. Returns false if there is none.
     fn run_one(&mut self) -> bool {
         self.receive();
-        let Some(head) = self.calls.front_mut() else {
+        if self.calls.is_empty() {
             return false;
-        };
+        }
+        if let Some(begun) = self.begin_one() {
+            self.finish(begun);
+        }
+        true
+    }
+
+    /// Claims the next item of a call that it has received.
+    fn begin_one(&mut self) -> Option<BegunItem> {
+        let head = self.calls.front_mut()?;
         let (seq, item, task) = (head.seq, head.first, head.task_id);
         head.first += 1;
         let is_last = head.first >= head.end;
@@ -176,18 +190,19 @@ impl WorkerSide {
         if is_last || !runs {
             self.calls.pop_front();
         }
-        if runs {
-            let mut entries = Chain::new();
-            put_call(entries.tail(), seq, item);
-            put_time(entries.tail(), 7);
-            begin_value(&mut entries);
-            codec::put(value_of(task, item), &mut entries).expect("a number");
-            let entries = entries.into_bytes();
-            let frame = [&outcomes_head(entries.len()), &entries[..]].concat();
-            self.answers.write_all(&frame).expect("there is room");
-            self.page.slot(seq).finish(item);
-        }
-        true
+        runs.then_some(BegunItem { seq, item, task })
+    }
+
+    fn finish(&mut self, BegunItem { seq, item, task }: BegunItem) {
+        let mut entries = Chain::new();
+        put_call(entries.tail(), seq, item);
+        put_time(entries.tail(), 7);
+        begin_value(&mut entries);
+        codec::put(value_of(task, item), &mut entries).expect("a number");
+        let entries = entries.into_bytes();
+        let frame = [&outcomes_head(entries.len()), &entries[..]].concat();
+        self.answers.write_all(&frame).expect("there is room");
+        self.page.slot(seq).finish(item);
     }
 }
 
@@ -203,7 +218,7 @@ enum Step {
     Turn,
     Deadline,
     HonestRuns,
-    /// From here on the worker that lies.
+    /// The steps from here on are those of the hostile worker.
     Runs,
     Says(Vec<u8>, Change),
     Forges {
@@ -221,7 +236,7 @@ enum Step {
     },
 }
 
-/// Near the numbers of the calls and items in flight, or anything.
+/// Near the numbers of the calls and items in flight, or any number.
 fn number() -> impl Strategy<Value = u32> {
     prop_oneof![8 => 0_u32..8, 1 => any::<u32>()]
 }
@@ -246,6 +261,7 @@ fn entry() -> impl Strategy<Value = Vec<u8>> {
             codec::put(number, out).expect("a number");
         })),
         1 => any::<u64>().prop_map(of(|out, _| put_failure(out, ItemFailure::Invalid))),
+        1 => any::<u64>().prop_map(of(|out, _| put_failure(out, ItemFailure::Dropped))),
         1 => prop::collection::vec(any::<u8>(), 0..40),
     ]
 }
@@ -259,7 +275,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     let parts = prop::collection::vec(part, 0..4);
     prop_oneof![
         8 => entries().prop_map(|entries| [&outcomes_head(entries.len())[..], &entries].concat()),
-        1 => from_worker().prop_map(framed),
+        1 => of_worker().prop_map(framed),
         1 => number().prop_map(FromWorker::Progress).prop_map(framed),
         1 => number().prop_map(FromWorker::Taken).prop_map(framed),
         2 => parts.prop_map(FromWorker::Bulk).prop_map(framed),
@@ -328,7 +344,7 @@ fn pool() -> Arc<Pool> {
     Pool::new(config, |_, _| {})
 }
 
-/// A worker of a pool, and its own side. `child` is its process by name.
+/// A worker of a pool, and its own side. `child` is the process that it is named after.
 fn worker(pool: &Arc<Pool>, id: u64, child: Child) -> (SupervisedWorker, WorkerSide) {
     let (page, fd) = Page::create().expect("memory");
     let (answers, theirs) = sys::pipe().expect("a pipe");
@@ -358,7 +374,7 @@ fn worker(pool: &Arc<Pool>, id: u64, child: Child) -> (SupervisedWorker, WorkerS
     (worker, side)
 }
 
-/// A turn of a worker's task. False if the worker is to be killed.
+/// Runs a turn of a worker's task. Returns false if the worker must be killed.
 fn take_turn(worker: &mut SupervisedWorker, pool: &Arc<Pool>) -> bool {
     worker.turn = Turn::new();
     if worker.has_more {
@@ -411,7 +427,7 @@ impl Scene {
         self.pool.give_back(vec![call]);
     }
 
-    /// False if the worker that lies is to be killed.
+    /// Returns false if the hostile worker must be killed.
     fn take(&mut self, step: Step) -> bool {
         let (worker, side) = &mut self.hostile;
         match step {
@@ -470,7 +486,7 @@ impl Scene {
             } => {
                 let bytes = format!("{}{text}", side.token.mark(task)).into_bytes();
                 let mut bytes = change.make(bytes);
-                bytes.truncate(1000); // A case has few steps, so they fit the pipe.
+                bytes.truncate(1000); // A case has few steps, so everything fits in the pipe.
                 side.streams[stream]
                     .write_all(&bytes)
                     .expect("there is room");
@@ -479,7 +495,7 @@ impl Scene {
         true
     }
 
-    /// The worker that lies dies, and the other one runs what is left. Returns the processes.
+    /// The hostile worker dies, and the honest one runs the rest. Returns the processes.
     async fn end(self) -> [Child; 2] {
         let (mut hostile, mut side) = self.hostile;
         side.receive();
@@ -513,7 +529,7 @@ impl Scene {
     }
 }
 
-/// Each item has one outcome, and the right one unless the worker that lies got it. `touched`: what it got.
+/// Each item has one outcome, and the right one unless the hostile worker got it. `touched`: the items that it got.
 fn check(promises: &[Arc<Recorded>], touched: &HashSet<(u64, u32)>) {
     let mut lost = HashSet::new();
     for promise in promises {
@@ -542,7 +558,7 @@ fn check(promises: &[Arc<Recorded>], touched: &HashSet<(u64, u32)>) {
     assert!(lost.len() <= 1, "a death costs the task that ran: {lost:?}");
 }
 
-/// Processes that only wait: the names of workers. A case that has passed leaves them to the next.
+/// Processes that only wait, and give workers their names. A case that has passed leaves them to the next.
 #[derive(Default)]
 struct Names(RefCell<Vec<Child>>);
 
@@ -582,4 +598,47 @@ fn whatever_a_worker_does_every_task_of_another_worker_has_its_outcome() {
         Ok(())
     });
     tried.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// A task can see that its time is over before its worker is killed. The pool has decided by then, whatever the worker
+/// still does.
+#[test]
+fn after_a_timeout_no_outcome_and_no_claim_of_the_worker_counts() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
+    let names = Names::default();
+    for (returns, is_read, stage) in [
+        (true, false, None),
+        (true, true, None),
+        (false, false, Some(0_u64)),
+        (false, false, Some(3)),
+        (true, false, Some(2)),
+    ] {
+        // The item returns or not; the parent reads that before the worker's death or after it; the worker writes a
+        // stage into the page.
+        let mut scene = Scene::new(names.two());
+        scene.submit(2, Some(0), 0);
+        let (worker, side) = &mut scene.hostile;
+        side.receive();
+        let begun = side.begin_one().expect("it is idle");
+        assert!(matches!(worker.link.fate(), Fate::Serve(Some(_))));
+        assert!(!scene.take(Step::Deadline), "the worker is to be killed");
+        let (_, side) = &mut scene.hostile;
+        let seq = begun.seq;
+        if returns {
+            side.finish(begun);
+        }
+        if is_read {
+            let _ = take_turn(&mut scene.hostile.0, &scene.pool);
+        }
+        if let Some(stage) = stage {
+            scene.hostile.1.page.forge(0, u64::from(seq) << 32 | stage);
+        }
+        let promise = scene.promises[0].clone();
+        names.0.borrow_mut().extend(runtime.block_on(scene.end()));
+        let outcomes = promise.outcomes.lock().expect("no panic");
+        let second = Outcome::Value(Some(value_of(promise.ticket.id(), 1)));
+        assert_eq!(outcomes[..2], [vec![Outcome::TimedOut], vec![second]]);
+    }
 }

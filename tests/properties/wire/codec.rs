@@ -6,7 +6,7 @@ use super::*;
 
 type Nested = BTreeMap<String, Vec<(Option<u64>, String)>>;
 
-/// Reads bytes as values of many shapes. Whatever they are, that is an error or a value.
+/// Reads bytes as values of many shapes. The result must be an error or a value.
 fn read_as_anything(bytes: &[u8]) {
     fn read_as<T: DeserializeOwned + 'static>(bytes: &[u8]) {
         let _ = get::<T>(&mut Reader::from(Bytes::copy_from_slice(bytes)));
@@ -82,7 +82,7 @@ proptest! {
     }
 }
 
-/// Lengths that no bytes follow.
+/// Lengths without the bytes that should follow.
 #[test]
 fn a_length_of_gigabytes_takes_no_memory() {
     for head in [

@@ -94,7 +94,7 @@ proptest! {
 fn a_large_length_takes_memory_only_as_bytes_come() {
     let mut bytes = (u32::MAX - 1).to_le_bytes().to_vec();
     bytes.extend_from_slice(&[7; 100]);
-    // Were memory taken as promised, this would take 4 GiB.
+    // If memory were allocated as announced, this would take 4 GiB.
     let error = Frames::new(LARGEST)
         .next(&mut &bytes[..])
         .expect_err("torn");

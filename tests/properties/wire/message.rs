@@ -32,6 +32,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         parts().prop_map(ToWorker::Bulk),
         any::<u32>().prop_map(ToWorker::Descriptors),
         any::<String>().prop_map(ToWorker::Trace),
+        any::<u32>().prop_map(ToWorker::Attempt),
         LazyJust::new(|| ToWorker::Rest),
         LazyJust::new(|| ToWorker::Exit),
         LazyJust::new(|| ToWorker::Probe),
@@ -85,7 +86,7 @@ fn events() -> impl Strategy<Value = LogEvent> {
     })
 }
 
-pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
+pub(crate) fn of_worker() -> impl Strategy<Value = FromWorker> {
     prop_oneof![
         LazyJust::new(|| FromWorker::Ready),
         any::<String>().prop_map(|reason| FromWorker::Failed(Ok(reason))),
@@ -165,7 +166,7 @@ fn setups() -> impl Strategy<Value = Setup> {
         })
 }
 
-/// All that a message says: a report's `Debug` leaves out the backtrace.
+/// Everything that a message contains: a report's `Debug` leaves out the backtrace.
 fn words_of(message: &FromWorker) -> String {
     match message {
         FromWorker::Failed(Err(report)) => {
@@ -180,7 +181,7 @@ fn words_of(message: &FromWorker) -> String {
     }
 }
 
-/// Reads a frame as each kind of message. Whatever it is, that is an error or a message.
+/// Reads a frame as each kind of message. The result must be an error or a message.
 fn read_as_anything(frame: &[u8]) {
     fn read<T: Debug>(frame: &[u8], parse: fn(Reader) -> Option<T>) {
         let _ = parse(Reader::from(frame.to_vec()));
@@ -222,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_of_a_worker_survives_the_trip(message in from_worker()) {
+    fn a_message_of_a_worker_survives_the_trip(message in of_worker()) {
         let Some(WorkerFrame::Message(parsed)) = WorkerFrame::parse(frame_of(&message)) else {
             return Err(TestCaseError::fail("not a message"));
         };
@@ -260,7 +261,7 @@ proptest! {
     #[test]
     fn a_message_with_a_few_bytes_changed_is_no_panic(
         frame in prop_oneof![
-            from_worker().prop_map(|message| frame_of(&message)),
+            of_worker().prop_map(|message| frame_of(&message)),
             setups().prop_map(|setup| frame_of(&setup)),
         ],
         changes in prop::collection::vec(any::<(usize, u8)>(), 1..4),
@@ -274,7 +275,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_that_is_cut_off_or_has_bytes_after_it_is_none(message in from_worker(), cut: usize) {
+    fn a_message_that_is_cut_off_or_has_bytes_after_it_is_none(message in of_worker(), cut: usize) {
         let frame = frame_of(&message).front;
         let torn = frame.slice(..cut % frame.len());
         prop_assert!(WorkerFrame::parse(Reader::from(torn)).is_none());
@@ -295,7 +296,7 @@ proptest! {
     }
 }
 
-/// Their number is bounded only by their sum.
+/// Only their sum limits their number.
 #[test]
 fn parts_that_are_too_small_are_refused() {
     let len = bulk::LARGE as u32 - 1;
@@ -326,14 +327,14 @@ fn a_long_message_is_refused_unread() {
     let part = PayloadPart {
         at: 0,
         len: bulk::LARGE as u32,
-    }; // It takes five bytes.
+    }; // The length takes five bytes.
     let parts = vec![part; LONGEST / 5];
     let frame = frame_of(&FromWorker::Bulk(parts));
     assert!(frame.len() > LONGEST);
     assert!(WorkerFrame::parse(frame).is_none());
 }
 
-/// Lists of the longest length, and no bytes after it.
+/// Lists of the longest length, without bytes after it.
 #[test]
 fn a_length_of_gigabytes_takes_no_memory() {
     let lists = [
@@ -346,7 +347,7 @@ fn a_length_of_gigabytes_takes_no_memory() {
     ];
     for length in lists.iter().chain(&texts) {
         for number in 0..8 {
-            // The pair of a variant's number and its fields: a list of one, which has that length.
+            // The pair of a variant's number and its fields: a list of one field, which has that length.
             let message = [&[0x92, number, 0x91], *length].concat();
             let head = [tag::MESSAGE, (message.len() as u8) << 1];
             read_as_anything(&[&head[..], &message].concat());

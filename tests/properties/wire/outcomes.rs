@@ -153,7 +153,7 @@ fn failure_of(entry: Vec<u8>) -> ItemFailure {
     outcome.expect_err("a failure")
 }
 
-/// One task has a wrong report then, and all others keep their outcomes.
+/// Only one task then has a wrong report, and all others keep their outcomes.
 #[test]
 fn a_failure_that_cannot_be_decoded_is_the_failure_of_its_item_alone() {
     let mut frame = Vec::new();

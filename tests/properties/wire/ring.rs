@@ -108,7 +108,7 @@ fn one_that_waits_is_woken_once_and_for_enough() {
 }
 
 #[test]
-fn what_was_released_can_be_used_again_and_what_is_in_it_is_not_released() {
+fn a_ring_releases_the_bytes_that_were_read_and_no_others() {
     let memory = memory();
     let ring = PayloadRing::new(&memory, 0, RingDirection::ToWorker);
     for round in 0..3 {

@@ -1,4 +1,4 @@
-//! Connects to the listener of another program, and uses the objects that it is sent.
+//! Connects to the listener of another program, and uses the objects that it receives.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -26,6 +26,6 @@ fn main() {
     server
         .blocking_send(std::process::id())
         .expect("it is received");
-    // Then this is killed, with the lock.
+    // This process is then killed while it holds the lock.
     let _ = server.blocking_recv();
 }

@@ -1,5 +1,5 @@
-//! Overflows the stack of workers. Prints the id of the thread that the task ran in, the id of its process, and the
-//! error, a line each.
+//! Overflows the stack of workers. Prints, one per line, the id of the thread on which the task ran, the id of its
+//! process, and the error.
 
 use std::num::NonZeroU64;
 
@@ -39,7 +39,7 @@ fn main() {
 /// The ids of this thread and of its process.
 fn ids() -> (i32, u32) {
     #[expect(unsafe_code, reason = "std has no stable function for it")]
-    // SAFETY: it has no condition.
+    // SAFETY: the call has no precondition.
     let thread = unsafe { libc::gettid() };
     (thread, std::process::id())
 }

@@ -1,5 +1,5 @@
-//! Draws random numbers in workers that were forked after their program, or a preload, has drawn some. Prints them, a
-//! line each, with the start method.
+//! Draws random numbers in workers that were forked after their program, or a preload, had drawn some. Prints them, one
+//! per line, with the start method.
 
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
 
@@ -20,7 +20,7 @@ fn main() {
             .expect("a runtime");
         runtime.block_on(async {
             for _ in 0..4 {
-                // Each in a worker of its own.
+                // Each in a separate worker.
                 let number = pool.submit(rand::random::<u64>, ()).await.expect("it ran");
                 println!("{method:?} {number}");
             }

@@ -1,5 +1,5 @@
-//! Forks by the system call alone, in a runtime, while it holds shared objects and waits for them. The argument says
-//! what parent and child try.
+//! Forks by the system call, in a runtime, while it holds shared objects and waits for them. The argument selects what
+//! parent and child try.
 
 #![expect(unsafe_code, reason = "forks by the system call")]
 
@@ -10,7 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use concurrent_futures::multiprocessing::{
-    Barrier, Condition, Event, Lock, Queue, RLock, RwLock, Semaphore, Value, pipe,
+    Barrier, Condition, Event, Listener, Lock, Queue, RLock, RwLock, Semaphore, Value,
+    active_children, pipe,
 };
 
 const SHORT: Duration = Duration::from_millis(2);
@@ -37,7 +38,7 @@ struct Child(libc::pid_t);
 
 /// Forks this process. `None` in the child, which ends with [`end`].
 fn fork() -> Option<Child> {
-    // SAFETY: a child of a process with several threads uses only what the C library and this crate allow in one.
+    // SAFETY: a child of a process with several threads uses only what the C library and this crate permit in one.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "it can be forked");
     // SAFETY: it only sets a timer, which ends a process that hangs. (A fork has none of its parent's.)
@@ -63,7 +64,7 @@ fn end() -> ! {
     unsafe { libc::_exit(0) }
 }
 
-/// The child drops its copies of all guards, and changes what it can by them.
+/// The child drops its copies of all guards, and changes through them what it can.
 async fn guards() {
     let (lock, rlock, condition) = (
         Lock::new().expect("a lock"),
@@ -133,7 +134,8 @@ async fn guards() {
     assert_eq!(value.get().await, 8, "the child has not written");
 }
 
-/// The child waits for what its parent has, by each method with a timeout. Then it waits until the parent releases it.
+/// The child waits for the objects that its parent holds, by each method with a timeout. Then it waits until the parent
+/// releases them.
 async fn timeouts() {
     let (lock, rlock, rw) = (
         Lock::new().expect("a lock"),
@@ -182,7 +184,7 @@ async fn timeouts() {
     drop(ours);
 }
 
-/// Polls a future that has to wait.
+/// Polls a future that must wait.
 macro_rules! waits {
     ($future:expr) => {
         poll_fn(|context| {
@@ -251,7 +253,7 @@ async fn waits() {
     assert_eq!(in_time!(receives).expect("a value"), 2);
 }
 
-/// The parent's tasks wait in a line when it forks. The child is not behind them.
+/// The parent's tasks wait in a line when it forks. The child does not wait behind them.
 async fn turns() {
     let (lock, rw, semaphore) = (
         Lock::new().expect("a lock"),
@@ -284,35 +286,56 @@ async fn turns() {
     drop(child);
 }
 
-/// A thread of the parent puts and takes items all the time. The children find its locks in any state.
+/// Threads of the parent use queues, a connection, a listener and the list of processes all the time. The children find
+/// their locks in any state.
 fn threads() {
     let (items, others) = (
         Queue::<Vec<u8>>::unbounded().expect("a queue"),
         Queue::<Vec<u8>>::unbounded().expect("a queue"),
     );
+    let (ours, theirs) = pipe::<Vec<u8>, Vec<u8>>().expect("a pipe");
+    let folder = std::env::temp_dir().join(format!("raw-fork-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let listener = Listener::bind(folder.join("socket"), "the key of this test").expect("a path");
+    let accept = || listener.blocking_accept_timeout::<u8, u8>(SHORT);
     let over = AtomicBool::new(false);
+    let until_over = &|act: &dyn Fn()| {
+        while !over.load(Ordering::Relaxed) {
+            act();
+        }
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
+            until_over(&|| {
                 for queue in [&items, &others] {
                     queue.blocking_put(vec![1; 1 << 20]).expect("there is room");
                     queue.blocking_get().expect("an item");
                 }
-            }
+            });
         });
+        // Receivers put large values back that have not arrived as a whole.
+        let send = || theirs.blocking_send_timeout(vec![1; 8 << 20], SHORT);
+        scope.spawn(move || until_over(&|| drop(send())));
+        scope.spawn(|| until_over(&|| drop(ours.blocking_recv_timeout(Duration::ZERO))));
+        scope.spawn(|| until_over(&|| drop(active_children())));
+        scope.spawn(|| until_over(&|| drop(accept())));
         for _ in 0..20 {
             let Some(child) = fork() else {
                 items.blocking_put(vec![2; 10]).expect("there is room");
                 items.blocking_get().expect("an item");
+                assert!(active_children().is_empty());
+                assert!(accept().expect_err("no client").is_timed_out());
+                drop(ours.blocking_recv_timeout(SHORT));
                 end();
             };
             drop(child);
         }
         over.store(true, Ordering::Relaxed);
     });
+    std::fs::remove_dir_all(&folder).expect("its own");
 }
 
-/// The child takes what its parent has released, and then drops the copies of the guards of its parent.
+/// The child takes the objects that its parent has released, and then drops its copies of the parent's guards.
 async fn later() {
     let (lock, rlock, rw) = (
         Lock::new().expect("a lock"),

@@ -1,4 +1,4 @@
-//! Random histories of items that processes take, hand on and finish, and of processes that die, against a model that
+//! Random histories of items that processes take, pass on and finish, and of processes that die, against a model that
 //! knows where each item is.
 
 use proptest::prelude::*;
@@ -60,13 +60,13 @@ struct Tried {
     counts: [u64; PROCESSES],
     /// Unfinished items with receipts, and the living processes that have them.
     receipts: Vec<(ItemPlace, usize)>,
-    /// Receipts of items that are done or lost, and of items that are to be found lost.
+    /// Receipts of items that are done or lost, and of items whose loss is not detected yet.
     spent: Vec<ItemPlace>,
     dying: Vec<ItemPlace>,
-    /// The number of items lost with dead processes and not found lost yet.
+    /// The number of items that were lost with dead processes and whose loss is not detected yet.
     dead: u64,
     lost: u64,
-    /// A process that dies is another one from then on.
+    /// After its death, a process counts as a different one.
     lives: [usize; PROCESSES],
     ended: Vec<ProcessIdentity>,
 }
@@ -128,6 +128,16 @@ impl Tried {
         }
     }
 
+    /// A process takes an item, or marks one as done that any process has taken.
+    fn take_or_finish(&mut self, takes: bool, who: usize) {
+        if takes {
+            self.take(who);
+        } else if self.state.done < self.state.taken {
+            self.holders().take_off(self.who(who), 0);
+            self.state.done += 1;
+        }
+    }
+
     fn finish_with_receipt(&mut self, which: usize) {
         if which < self.receipts.len() {
             let (item, _) = self.receipts.swap_remove(which);
@@ -161,7 +171,7 @@ impl Tried {
         }
     }
 
-    /// A waiter looks until no process that it watches has ended.
+    /// A waiter checks until no process that it watches has ended.
     fn join(&mut self) -> bool {
         let mut ended = None;
         loop {
@@ -202,7 +212,7 @@ proptest! {
     #![proptest_config(crate::common::cases(256))]
 
     #[test]
-    fn a_join_waits_exactly_for_the_living_and_counts_what_the_dead_had(acts in acts()) {
+    fn a_join_waits_only_for_the_living_and_counts_the_items_of_the_dead(acts in acts()) {
         let mut tried = Tried::new();
         for act in &acts {
             tried.act(act);
@@ -217,30 +227,20 @@ proptest! {
     ) {
         let mut tried = Tried::new();
         for (takes, who) in steps {
-            if takes {
-                tried.take(who);
-            } else if tried.state.done < tried.state.taken {
-                tried.holders().take_off(tried.who(who), 0);
-                tried.state.done += 1;
-            }
+            tried.take_or_finish(takes, who);
             prop_assert_eq!(tried.join(), tried.state.done == tried.state.taken);
             prop_assert_eq!(tried.state.lost, 0);
         }
     }
 
-    /// Deaths at any point: a join waits for no item when all processes have ended.
+    /// Deaths at any point: once all processes have ended, a join waits for no item.
     #[test]
-    fn a_join_waits_for_nobody_when_all_have_ended(
+    fn a_join_returns_when_all_have_ended(
         steps in prop::collection::vec((any::<bool>(), 0..PROCESSES), 1..100),
     ) {
         let mut tried = Tried::new();
         for (takes, who) in steps {
-            if takes {
-                tried.take(who);
-            } else if tried.state.done < tried.state.taken {
-                tried.holders().take_off(tried.who(who), 0);
-                tried.state.done += 1;
-            }
+            tried.take_or_finish(takes, who);
         }
         (0..PROCESSES).for_each(|who| tried.die(who));
         prop_assert!(tried.join());

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::store::{cut_after, stores};
 use super::*;
 
-/// A queue's memory, and what should be in it.
+/// A queue's memory, and what it should contain.
 struct TriedRing {
     file: Descriptor,
     words: SharedMapping,
@@ -32,10 +32,10 @@ impl TriedRing {
     }
 
     fn state(&self) -> RingState {
-        Kept::new(&self.words, 0).load()
+        StoredState::new(&self.words, 0).load()
     }
 
-    /// Goes on as another process, which has nothing mapped yet.
+    /// Continues as another process, which has nothing mapped yet.
     fn change_process(&mut self) {
         self.ring = QueueRing::new(self.file.clone());
     }
@@ -54,10 +54,13 @@ impl TriedRing {
         (head, bytes)
     }
 
-    fn try_put(&mut self, head: ItemHead, bytes: &[u8]) -> Result<(), Trouble> {
-        let (kept, (first, second)) = (Kept::new(&self.words, 0), bytes.split_at(bytes.len() / 3));
+    fn try_put(&mut self, head: ItemHead, bytes: &[u8]) -> Result<(), RingError> {
+        let (stored, (first, second)) = (
+            StoredState::new(&self.words, 0),
+            bytes.split_at(bytes.len() / 3),
+        );
         self.ring
-            .put(kept, kept.load(), head, [first, second].into_iter())
+            .put(stored, stored.load(), head, [first, second].into_iter())
     }
 
     fn put(&mut self, len: usize) {
@@ -66,7 +69,7 @@ impl TriedRing {
         self.expected.push_back(bytes);
     }
 
-    /// What is first, if the state is to be believed.
+    /// The first item, according to the state.
     fn first(&mut self) -> Option<(ItemHead, Vec<u8>)> {
         let (state, mut bytes) = (self.state(), Vec::new());
         let head = self.ring.first(&state).expect("it makes sense")?;
@@ -77,9 +80,9 @@ impl TriedRing {
     }
 
     fn pass(&mut self, head: &ItemHead) {
-        let kept = Kept::new(&self.words, 0);
+        let stored = StoredState::new(&self.words, 0);
         self.ring
-            .pass(kept, kept.load(), head)
+            .pass(stored, stored.load(), head)
             .expect("it can be passed");
     }
 
@@ -177,14 +180,14 @@ fn without_memory_nothing_has_changed() {
             parcel: None,
         };
         let refused = tried.try_put(head, &[]);
-        assert!(matches!(refused, Err(Trouble::NoSpace(_))), "{refused:?}");
+        assert!(matches!(refused, Err(RingError::NoSpace(_))), "{refused:?}");
         assert_eq!(tried.state(), before);
     }
     (0..3).for_each(|_| tried.take_expected());
 }
 
-/// What is in memory may be anything: that is an error, and leads nowhere else.
-fn look_at(words: &[u64; 12]) {
+/// The memory may contain anything: that is an error, and causes no access elsewhere.
+fn check_words(words: &[u64; 12]) {
     let mut tried = TriedRing::new();
     tried.put(100);
     let [ring, secured, head, tail, put, taken, parcels, rest @ ..] = *words;
@@ -204,12 +207,12 @@ fn look_at(words: &[u64; 12]) {
         ring.word(8 * at).store(word, Ordering::Relaxed);
     }
     let (own, bytes) = tried.item(64);
-    let kept = Kept::new(&tried.words, 0);
+    let stored = StoredState::new(&tried.words, 0);
     if let Ok(Some(head)) = tried.ring.first(&state) {
         let read = tried.ring.read(&state, &head, &mut Vec::new());
-        let _ = read.and_then(|()| tried.ring.pass(kept, state, &head));
+        let _ = read.and_then(|()| tried.ring.pass(stored, state, &head));
     }
-    let _ = tried.ring.put(kept, state, own, [&bytes[..]].into_iter());
+    let _ = tried.ring.put(stored, state, own, [&bytes[..]].into_iter());
 }
 
 #[derive(Clone, Debug)]
@@ -232,10 +235,10 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 proptest! {
     #![proptest_config(crate::common::cases(64))]
 
-    /// Each act is cut off before each of its steps in turn, as if its process were killed there, and
-    /// another process goes on.
+    /// Each act is cut off before each of its steps in turn, as if its process were killed there, and another process
+    /// continues.
     #[test]
-    fn whoever_is_killed_anywhere_leaves_all_items_and_each_once(acts in acts()) {
+    fn a_kill_anywhere_leaves_all_items_and_each_once(acts in acts()) {
         let mut tried = TriedRing::new();
         for act in acts {
             match act {
@@ -284,7 +287,7 @@ proptest! {
                 *word = likely[at];
             }
         }
-        look_at(&words);
+        check_words(&words);
     }
 }
 
@@ -322,10 +325,12 @@ fn a_ring_without_memory_and_numbers_out_of_bounds_are_damage() {
         change(&mut spoilt);
         tried.change_process();
         let found = tried.ring.first(&spoilt);
-        assert!(matches!(found, Err(Trouble::Damaged)), "{spoilt:?}");
+        assert!(matches!(found, Err(RingError::Damaged)), "{spoilt:?}");
         let (head, bytes) = tried.item(64);
-        let kept = Kept::new(&tried.words, 0);
-        let put = tried.ring.put(kept, spoilt, head, [&bytes[..]].into_iter());
-        assert!(matches!(put, Err(Trouble::Damaged)), "{spoilt:?}");
+        let stored = StoredState::new(&tried.words, 0);
+        let put = tried
+            .ring
+            .put(stored, spoilt, head, [&bytes[..]].into_iter());
+        assert!(matches!(put, Err(RingError::Damaged)), "{spoilt:?}");
     }
 }

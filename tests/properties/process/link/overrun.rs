@@ -9,14 +9,15 @@ enum Event {
     Cancel(Option<u64>),
     MakeLast,
     ShutDown(Option<u64>),
-    /// The clock goes on by some seconds, and its time may be up.
+    /// Some seconds pass, and its time may be up.
     Pass(u64),
 }
 
-/// How an item came to be asked to end.
+/// Why an item was asked to end.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
     TimedOut(Option<u64>),
+    Condemned,
     Warned(u64),
     Cancelled(Option<u64>),
     Last,
@@ -29,6 +30,7 @@ fn times() -> impl Strategy<Value = Option<u64>> {
 fn origins() -> impl Strategy<Value = Origin> {
     prop_oneof![
         times().prop_map(Origin::TimedOut),
+        Just(Origin::Condemned),
         (0_u64..20).prop_map(Origin::Warned),
         times().prop_map(Origin::Cancelled),
         Just(Origin::Last),
@@ -57,6 +59,7 @@ proptest! {
             Origin::TimedOut(ends) => {
                 (Overrun::timed_out(ITEM, Duration::ZERO, ends.map(at)), ends, true, false)
             }
+            Origin::Condemned => (Overrun::condemned(ITEM, Duration::ZERO), None, false, false),
             Origin::Warned(end) => (Overrun::warned(ITEM, at(end)), Some(end), false, false),
             Origin::Cancelled(ends) => (Overrun::cancelled(ITEM, ends.map(at)), ends, true, true),
             Origin::Last => (Overrun::last(ITEM), None, false, true),
@@ -76,7 +79,7 @@ proptest! {
                 Event::ShutDown(end) => {
                     overrun.shut_down(end.map(at));
                     ends = match (origin, ends, end) {
-                        (Origin::Warned(_), _, end) => end, // It goes on if the shutdown is called off.
+                        (Origin::Warned(_), _, end) => end, // It continues if the shutdown is called off.
                         (_, Some(own), Some(end)) => Some(own.min(end)),
                         (_, own, _) => own,
                     };
@@ -91,6 +94,7 @@ proptest! {
             }
             prop_assert_eq!(overrun.ends(), ends.map(at));
             prop_assert_eq!((overrun.is_answered(), overrun.is_last()), (answered, is_last));
+            prop_assert_eq!(overrun.is_void(), matches!(origin, Origin::Condemned) && !answered);
             prop_assert_eq!(overrun.why(), why.clone());
         }
     }

@@ -68,11 +68,11 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..8)
 }
 
-/// What happened to a worker, oldest first, and what that means for it.
+/// What happened to a worker, oldest first, and what follows from it.
 struct History<'a>(&'a [Event]);
 
 impl History<'_> {
-    /// What happened before the worker died: the rest comes too late.
+    /// The events before the worker died. Later ones have no effect.
     fn lifetime(&self) -> &[Event] {
         let death = self.0.iter().position(|event| matches!(event, Event::Die));
         &self.0[..death.unwrap_or(self.0.len())]
@@ -96,7 +96,7 @@ impl History<'_> {
         })
     }
 
-    /// When it is killed, in seconds: the first serious ending says it, and a later `kill` hastens it.
+    /// When it is killed, in seconds: the first serious ending decides, and a later `kill` makes it earlier.
     fn killed_at(&self) -> Option<u64> {
         let mut events = self
             .lifetime()
@@ -193,7 +193,7 @@ proptest! {
     fn a_step_says_what_has_changed_and_asks_to_exit_once(events in events(), now in 0_u64..10) {
         let start = Instant::now();
         let seen = |phase: &mut WorkerPhase| {
-            let _request = phase.fate(None, || after(start, now)); // What is asked once is asked here.
+            let _request = phase.fate(None, || after(start, now)); // A request is returned only once.
             (phase.is_serving(), phase.ending(), phase.fate(None, || after(start, now)))
         };
         let mut phase = WorkerPhase::new();

@@ -1,5 +1,5 @@
 //! A worker writes anything into the claims, the times and the reports of its page, and sends anything about its calls.
-//! Meanwhile the parent does all that it can do with the calls.
+//! Meanwhile the parent does everything that it can do with the calls.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,7 +105,7 @@ enum Step {
     Deadline,
 }
 
-/// Near the numbers of the calls in flight, or anything.
+/// Near the numbers of the calls in flight, or any number.
 fn number(near: u32) -> impl Strategy<Value = u32> {
     prop_oneof![8 => 0..near, 1 => any::<u32>()]
 }
@@ -164,7 +164,7 @@ fn call(promise: &Arc<Counted>) -> EncodedCall {
     }
 }
 
-/// A link, and its worker's view of the page.
+/// A link, and its worker's mapping of the page.
 struct Scene {
     link: Link,
     worker: Page,
@@ -277,7 +277,7 @@ proptest! {
         drop(remains);
         prop_assert_eq!((scene.link.running(), scene.link.waiting()), (0, 0));
         for promise in &scene.promises {
-            // The handle of a cancelled task answers itself.
+            // The handle of a cancelled task resolves itself.
             let least = u32::from(!promise.ticket.is_closed());
             for outcomes in *promise.outcomes.lock().expect("no panic") {
                 prop_assert!((least..=1).contains(&outcomes), "{} outcomes", outcomes);

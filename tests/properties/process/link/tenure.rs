@@ -4,7 +4,7 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Event {
-    /// Asks whether it is due, after some seconds, while the worker uses too much memory or not.
+    /// Checks whether it is due, after some seconds, while the worker uses too much memory or not.
     Ask(u64, bool),
     /// A successor could not be started; the pause in seconds.
     Postpone(u64),

@@ -97,7 +97,7 @@ fn a_line_that_is_too_long_comes_in_pieces_cut_between_characters_and_little_is_
     );
     assert_eq!(pieces.concat(), long.as_bytes());
     assert_eq!(pieces.len(), 4);
-    // What is no text is cut all the same.
+    // Bytes that are not text are cut all the same.
     let pieces = told(&mut LineText::new(Token(1)), &[&[0x80; 2 * LONGEST + 1]]);
     assert_eq!(pieces.len(), 3);
 }

@@ -22,7 +22,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The model: two marks, neither of which is taken back, and a list of deadlines.
+    /// The model: two flags, neither of which is reset, and a list of deadlines.
     #[test]
     fn a_pool_never_opens_again_and_heeds_the_nearest_deadline_in_progress(
         steps in prop::collection::vec(step(), 1..40),
@@ -49,7 +49,7 @@ proptest! {
                     closed = true;
                 }
                 Step::Withdraw(seconds) => {
-                    // The notices of a deadline are alike: any of them may go.
+                    // Notices of the same deadline are equal: any of them may be withdrawn.
                     if let Some(place) = deadlines.iter().rposition(|known| *known == seconds) {
                         deadlines.remove(place);
                     }

@@ -50,7 +50,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// All that has happened, with the verdicts. The model asks for nothing else: each answer is read off the history.
+/// Everything that has happened, with the verdicts. The model needs nothing else: it derives each answer from the
+/// history.
 #[derive(Default)]
 struct History(Vec<(Instant, Event, Option<StartVerdict>)>);
 
@@ -84,7 +85,7 @@ impl History {
             };
             if *kind == FailureKind::Refused {
                 if refused_until.is_some_and(|until| *at < until) {
-                    continue; // One of several at a time.
+                    continue; // One of several refusals at the same time.
                 }
                 refused_until = Some(*at + pause(count));
             }
@@ -159,7 +160,7 @@ fn pause(doublings: usize) -> Duration {
 
 proptest! {
     #[test]
-    fn what_follows_a_start_is_read_off_the_history_of_starts(
+    fn the_reaction_to_a_start_follows_from_the_history_of_starts(
         events in prop::collection::vec((event(), 0..2_000_u64), 1..60),
     ) {
         let mut starts = Starts::default();
@@ -241,9 +242,9 @@ proptest! {
         prop_assert!(false, "it never gave up");
     }
 
-    /// As with forty starts that take each other's descriptors.
+    /// For example, forty starts that compete for descriptors.
     #[test]
-    fn what_the_system_refuses_to_many_starts_at_once_is_one_failure(places in 2..100_usize) {
+    fn refusals_of_many_starts_at_once_count_as_one_failure(places in 2..100_usize) {
         let mut starts = Starts::default();
         let now = Instant::now();
         let refused = |others| FailedStart {

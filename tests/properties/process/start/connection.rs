@@ -1,5 +1,5 @@
-//! What a process that starts may send: a greeting and an answer, changed in any way, in any pieces, with descriptors
-//! beside them.
+//! Everything that a starting process may send: a greeting and an answer, changed in any way, in any pieces, with
+//! descriptors.
 
 use std::net::Shutdown;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::common::{cases, changes, memory_of};
-use crate::wire::message::tests::from_worker;
+use crate::wire::message::tests::of_worker;
 
-/// The most memory that a start takes before the process is ready: messages of the greatest length, decoded.
+/// The most memory of a start before the process is ready: messages of the greatest length, decoded.
 const MOST_MEMORY: usize = 4 * message::LONGEST;
 
 fn framed(put: impl FnOnce(&mut Chain)) -> Vec<u8> {
@@ -30,12 +30,12 @@ fn words() -> impl Strategy<Value = Vec<u8>> {
         6 => LazyJust::new(greeting),
         1 => other,
         4 => Just(framed(|out| message::put(out, &FromWorker::Ready))),
-        2 => from_worker().prop_map(|message| framed(|out| message::put(out, &message))),
+        2 => of_worker().prop_map(|message| framed(|out| message::put(out, &message))),
         1 => prop::collection::vec(any::<u8>(), 0..2000),
     ]
 }
 
-/// A message, and the number of descriptors beside it.
+/// A message, and the number of its descriptors.
 fn said() -> impl Strategy<Value = (Vec<u8>, usize)> {
     let bytes = (words(), changes()).prop_map(|(bytes, change)| change.make(bytes));
     (bytes, prop_oneof![9 => Just(0_usize), 1 => 0_usize..3])
@@ -51,7 +51,7 @@ async fn meet(said: &[(Vec<u8>, usize)], keeps: bool) -> (Result<(), StartError>
     }
     for (bytes, count) in said {
         let fds = vec![theirs.as_fd(); *count];
-        // Too much for the socket is cut off.
+        // Bytes that do not fit in the socket are cut off.
         let _ = sys::send_with_fds(theirs.as_fd(), &[std::io::IoSlice::new(bytes)], &fds);
     }
     let _ = theirs.shutdown(Shutdown::Write);

@@ -1,5 +1,5 @@
-//! What a fork server may answer: anything about any request and any process, with any descriptors beside it. A
-//! shell is the fork server here, and its child is the one that was forked.
+//! Everything that a fork server may answer: anything about any request and any process, with any descriptors. A shell
+//! plays the fork server here, and its child the forked process.
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, Write as _};
@@ -13,12 +13,12 @@ use super::*;
 use crate::common::{Change, cases, changes, memory_of};
 use crate::process::start::Surroundings;
 
-/// The most memory that answers take: a frame of the greatest length, decoded.
+/// The most memory of answers: a frame of the greatest length, decoded.
 const MOST_MEMORY: usize = 4 * LONGEST + (64 << 10);
-/// The number of the request that has to be answered.
+/// The number of the request that must be answered.
 const WANTED: u64 = FIRST;
 
-/// The descriptor beside an answer.
+/// The descriptor that comes with an answer.
 #[derive(Clone, Copy, Debug)]
 enum Beside {
     Nothing,
@@ -77,7 +77,7 @@ fn said() -> impl Strategy<Value = Said> {
     (words, changes(), beside)
 }
 
-/// A shell, which forks as a fork server does. Whatever it has forked is in its process group, and ends with it.
+/// A shell, which forks as a fork server does. Everything that it has forked is in its process group, and ends with it.
 struct Shell {
     process: ChildProcess,
     requests: io::PipeWriter,
@@ -108,7 +108,7 @@ impl Shell {
     }
 }
 
-/// A child of the shell, which a case that takes it over kills.
+/// A child of the shell. A case that takes it over kills it.
 struct Forked {
     pid: u32,
     pidfd: OwnedFd,
@@ -238,7 +238,7 @@ fn whatever_a_fork_server_answers_only_a_child_of_its_own_is_believed() {
             server.fork(request, limit).await
         };
         let (outcome, memory) = memory_of(|| runtime.block_on(ask));
-        server.forgotten().clear(); // The shell reaps them.
+        server.forgotten().clear(); // The shell reaps these processes.
         prop_assert!(memory <= MOST_MEMORY, "{} bytes", memory);
         match outcome {
             Ok(Some(process)) => {

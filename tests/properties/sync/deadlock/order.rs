@@ -29,7 +29,7 @@ fn hold(number: u64, task: usize, lock: LockNumber) -> Take {
     Take { number, lock, by }
 }
 
-/// A step as the definition has it.
+/// A step, as in the definition.
 #[derive(Clone, Debug)]
 struct ModelStep {
     task: usize,
@@ -46,7 +46,7 @@ impl ModelStep {
     }
 }
 
-/// Tasks that hold locks, the orders that they take them in, and the same by definition.
+/// Tasks that hold locks, and the orders in which they take them, as recorded and by the definition.
 #[derive(Debug, Default)]
 struct OrderWorld {
     order: LockOrder,
@@ -136,7 +136,7 @@ impl OrderWorld {
 #[derive(Clone, Copy, Debug)]
 enum OrderAction {
     Take(usize, LockNumber),
-    /// One of the locks that are held; false if the guard has moved to another task.
+    /// Releases one of the locks that are held; false if the guard has moved to another task.
     Release(usize, bool),
     Forget(LockNumber),
 }
@@ -179,7 +179,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_remembered_has_an_end() {
+fn the_memory_of_orders_is_bounded() {
     let mut order = LockOrder::default();
     let held = hold(1, 0, 0);
     for lock in 1..=MOST as LockNumber + 10 {

@@ -17,7 +17,7 @@ fn owner(number: usize) -> LockOwner {
     OWNED[number]
 }
 
-/// A branch of a task. Each lies elsewhere in the memory.
+/// A branch of a task. Each has a different place in memory.
 fn taker(task: usize, branch: usize) -> Taker {
     let (start, end) = (100 * branch, 100 * branch + 50);
     Taker {
@@ -27,8 +27,8 @@ fn taker(task: usize, branch: usize) -> Taker {
     }
 }
 
-/// Tasks that take and release locks: each waits for one lock at a time, and a lock goes to the task that
-/// has waited longest.
+/// Tasks that take and release locks. Each waits for one lock at a time, and a lock is passed to the task that has
+/// waited longest.
 #[derive(Debug, Default)]
 struct World {
     takes: Takes,
@@ -70,7 +70,7 @@ impl World {
         if let Some(Circle(steps)) = circle {
             let owners = steps.iter().map(|(_, hold)| hold.by.owner);
             assert!(owners.eq(chain[..steps.len()].iter().map(|task| owner(*task))));
-            self.end(task); // As its panic would.
+            self.end(task); // Its panic would do the same.
         }
     }
 
@@ -100,7 +100,7 @@ impl World {
 #[derive(Clone, Copy, Debug)]
 enum TakeStep {
     Take(LockNumber),
-    /// The one that was taken last.
+    /// The lock that was taken last.
     Release,
     /// Drops its guards, or its future.
     End,
@@ -142,7 +142,7 @@ proptest! {
 }
 
 #[test]
-fn a_lock_that_is_no_more_is_had_by_nobody_though_its_guard_was_leaked() {
+fn a_dropped_lock_has_no_owner_though_its_guard_was_leaked() {
     let mut takes = Takes::default();
     let leaked = takes.hold(taker(0, 0), 1);
     takes.forget(1);

@@ -1,8 +1,10 @@
+use std::cmp::Ordering;
+
 use proptest::prelude::*;
 
 use super::*;
 
-/// An item that is compared by its first part alone.
+/// An item that is compared only by its first part.
 #[derive(Clone, Copy, Debug)]
 struct Ranked(u8, usize);
 
@@ -26,15 +28,16 @@ impl PartialEq for Ranked {
 
 impl Eq for Ranked {}
 
-/// Puts (`Some`) and gets (`None`) in turn, and compares what comes out with `next`, which removes it from a list in
-/// the order of arrival.
+/// Puts (`Some`) and gets (`None`) in turn, and compares the results with `next`, which removes the expected item from
+/// a list in the order of arrival.
 fn follows<O: Order<Ranked>>(steps: &[Option<u8>], next: impl Fn(&mut Vec<Ranked>) -> Ranked) {
     let (mut store, mut model) = (O::Store::EMPTY, Vec::new());
     let gets = [None].iter().cycle().take(steps.len());
     for (number, step) in steps.iter().chain(gets).enumerate() {
         match step {
             Some(rank) => {
-                store.push(Ranked(*rank, number));
+                let item = Ranked(*rank, number);
+                store.push(item, store.place(&item));
                 model.push(Ranked(*rank, number));
             }
             None => {

@@ -1,4 +1,4 @@
-//! Whatever the bytes are, they are a value or an error: no panic, no deep stack, no memory without bytes.
+//! Any bytes are a value or an error: no panic, no deep stack, and no memory without bytes.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{self, Model};
 use super::{bytes_of, read};
 
-/// Reads any value, and checks that what it is promised is there.
+/// Reads any value, and checks that announced sizes do not exceed the content.
 struct Checked<const BYTES: usize>;
 
 impl<'de, const BYTES: usize> Deserialize<'de> for Checked<BYTES> {
@@ -59,7 +59,7 @@ impl<'de, const BYTES: usize> Visitor<'de> for Checked<BYTES> {
     }
 }
 
-/// A type that could be read without end.
+/// A type that could be read endlessly.
 #[derive(Debug, Deserialize)]
 struct Somes(#[expect(dead_code, reason = "only its size on the stack counts")] Option<Box<Somes>>);
 

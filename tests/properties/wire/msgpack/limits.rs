@@ -1,4 +1,4 @@
-//! What cannot be read back is refused while it is written.
+//! Values that could not be read back are refused when they are written.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ fn a_length_over_32_bits_is_refused() {
     }
 }
 
-/// The memory is not touched before the length is looked at.
+/// The memory is not touched before the length is checked.
 #[test]
 fn parts_over_4_gib_are_refused_before_they_are_copied() {
     struct Bytes(memmap2::MmapMut);
@@ -69,7 +69,7 @@ fn an_announced_length_over_32_bits_is_refused() {
         let error = written(&map).expect_err("too long").to_string();
         assert!(error.contains(&len.to_string()), "{error}");
     }
-    // As long as possible, which is not true, takes no more memory than there is content.
+    // A false length, even the longest, takes no more memory than there is content.
     let out = bytes_of(&list(MOST));
     assert_eq!(read::<Vec<u8>>(&out).expect("a list"), [1]);
     assert!(out.capacity() < 1 << 20);
@@ -114,7 +114,7 @@ fn nest<T>(levels: usize, end: T, wrap: impl Fn(T) -> T) -> T {
     (0..levels).fold(end, |inner, _| wrap(inner))
 }
 
-/// Values that nest `most` levels arrive, and those that nest more are refused.
+/// Values that nest `most` levels survive, and those that nest deeper are refused.
 #[track_caller]
 fn nests<T>(most: usize, value: impl Fn(usize) -> T)
 where
@@ -165,7 +165,7 @@ enum Layer {
 
 proptest! {
     #[test]
-    fn what_can_be_written_can_be_read_however_deep(
+    fn values_that_can_be_written_can_be_read_at_any_depth(
         layers in prop::collection::vec(prop_oneof![
             Just(Layer::Some), Just(Layer::Wrapper), Just(Layer::List), Just(Layer::Map), Just(Layer::Fields),
         ], 40..90),
@@ -182,7 +182,7 @@ proptest! {
             Layer::Some | Layer::Wrapper => 1,
             Layer::List | Layer::Map | Layer::Fields => 2,
         }).sum();
-        // Beside a leaf without levels, `two` is one.
+        // With a leaf without levels, `two` is one.
         let levels = levels + usize::from(matches!(layers[0], Layer::Fields));
         let written = written(&value);
         prop_assert_eq!(written.is_ok(), levels <= 128);

@@ -1,5 +1,5 @@
-//! What holds for all values: they arrive as they are, or are refused while they are written. And for all
-//! bytes: they are a value or an error.
+//! Properties of all values: they survive a round trip, or are refused when they are written. And of all bytes: they
+//! are a value or an error.
 
 mod hostile;
 mod limits;
@@ -24,7 +24,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DataError> {
     super::read(bytes)
 }
 
-/// The value after a trip, as another type.
+/// The value after a round trip, as another type.
 fn trip_as<T: DeserializeOwned>(value: &(impl Serialize + ?Sized)) -> T {
     let bytes = bytes_of(value);
     read(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:x?}"))

@@ -1,4 +1,4 @@
-//! Values of each kind of serde's data model, one inside another.
+//! Values of each kind of serde's data model, nested in each other.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) struct Record {
     third: Option<Option<u8>>,
 }
 
-/// A number in a newtype, which a block holds as well.
+/// A number in a newtype, which can also be in a block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Id(u32);
 
@@ -76,7 +76,7 @@ fn many<T: Arbitrary>() -> impl Strategy<Value = Vec<T>> {
     vec(any::<T>(), 0..40)
 }
 
-/// What JSON can hold: no bytes, no number over 64 bits, no keys but text.
+/// Values that JSON supports: no bytes, no number over 64 bits, only text as keys.
 pub(super) fn for_json() -> BoxedStrategy<Model> {
     let leaf = prop_oneof![
         Just(Model::Nothing),
@@ -112,7 +112,7 @@ pub(super) fn for_json() -> BoxedStrategy<Model> {
     nested(leaf.boxed())
 }
 
-/// Everything.
+/// All values.
 pub(super) fn all() -> BoxedStrategy<Model> {
     let more = prop_oneof![
         any::<(i128, u128)>().prop_map(|(a, b)| Model::Wide(a, b)),

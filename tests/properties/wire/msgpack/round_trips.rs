@@ -1,4 +1,4 @@
-//! Values arrive as they are, and as serde_json shows them.
+//! Values survive a round trip, as they do in serde_json.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -20,10 +20,10 @@ proptest! {
     }
 
     #[test]
-    fn what_reads_any_value_sees_what_serde_json_shows(value in model::for_json()) {
+    fn deserialize_any_sees_the_value_that_serde_json_shows(value in model::for_json()) {
         let json = serde_json::to_value(&value).expect("JSON can hold it");
         prop_assert_eq!(trip_as::<Value>(&value), json.clone());
-        // And what serde_json reads from its own form is read from ours, or neither is.
+        // A value that serde_json reads from its own form is also read from this form, and the reverse.
         let by_json = serde_json::from_value::<Model>(json.clone()).ok();
         prop_assert_eq!(read::<Model>(&bytes_of(&json)).ok(), by_json);
     }
@@ -63,7 +63,7 @@ proptest! {
             any::<f32>().prop_map(Mixed::Float),
         ],
     ) {
-        // Numbers of one type first, so that a block begins and is broken off.
+        // Numbers of one type first, so that a block begins and is then turned into a list.
         let numbers = vec![prefix; 20];
         let list: Vec<_> = numbers.into_iter().chain(parts).collect();
         prop_assert_eq!(trip_as::<Value>(&list), serde_json::to_value(&list).expect("JSON can hold it"));
@@ -82,7 +82,7 @@ proptest! {
     }
 }
 
-/// Written as what it holds.
+/// Written as its content.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 enum Mixed {

@@ -1,12 +1,11 @@
-//! What the claim word is made of here.
+//! The atomics of the claim word in this test.
 
 use loom::sync::atomic;
 pub(crate) use loom::sync::atomic::Ordering;
 
-/// Loom's own, but that each access is an exchange. Of the loads before a store loom remembers the last
-/// one only, so it would not try each of them after that store; and it would let a store come before an
-/// exchange that was made before it. Nothing is lost: a load that finds an older value is, where there
-/// is one word only, a load that comes earlier.
+/// Loom's own atomics, except that each access is an exchange. Of the loads before a store, loom remembers only the
+/// last one, so it would not try each of them after that store; and it would allow a store before an earlier exchange.
+/// This loses no order: with only one word, a load that finds an older value is the same as an earlier load.
 #[derive(Debug)]
 pub(crate) struct AtomicU64(atomic::AtomicU64);
 

@@ -1,5 +1,5 @@
-//! A worker runs the items of a call while its parent interferes. In every order of their steps, each item
-//! runs once, in the process that may run it.
+//! A worker runs the items of a call while its parent interferes. In every order of their steps, each item runs once,
+//! in the process that may run it.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, atomic as standard};
@@ -14,7 +14,7 @@ use super::claim::{Claim, ClaimSlot, Stage};
 /// How many items a call has.
 const ITEMS: u32 = 3;
 
-/// An item: loom checks that no thread accesses it while another may do so.
+/// An item. Loom checks that no thread accesses it while another may do so.
 struct Item {
     memory: UnsafeCell<()>,
     runs: standard::AtomicU32,
@@ -33,7 +33,7 @@ impl Item {
         self.runs.fetch_add(1, standard::Ordering::Relaxed);
     }
 
-    /// To be done only when its run has ended.
+    /// Call this only when its run has ended.
     fn read_outcome(&self) {
         self.memory.with(|_| ());
     }
@@ -66,13 +66,13 @@ impl Call {
         &self.items[item as usize]
     }
 
-    /// What a worker does. True if it is to end.
+    /// Runs the worker. Returns true if it must end.
     fn work(&self, pace: Pace) -> bool {
         let slot = self.slot();
         let mut item = 0;
         while item < ITEMS && slot.claim(item) {
             self.item(item).run();
-            while pace == Pace::GoesOn && item + 1 < ITEMS && slot.go_on(item) {
+            while pace == Pace::GoesOn && item + 1 < ITEMS && slot.start_next(item) {
                 item += 1;
                 self.item(item).run();
             }
@@ -108,10 +108,10 @@ use Step::{Condemn, Cut, Stop, StopAtOnce, Warn, Withdraw};
 
 const STEPS: [Step; 6] = [Stop, StopAtOnce, Withdraw, Cut, Warn, Condemn];
 
-/// The parent of the worker, and what it has learned.
+/// The parent of the worker, and what it knows.
 struct Parent<'a> {
     call: &'a Call,
-    /// The items from here on are its own again.
+    /// The items from this one on belong to the parent again.
     taken: Option<u32>,
     condemned: bool,
 }
@@ -133,7 +133,7 @@ impl<'a> Parent<'a> {
             Cut => slot.cut(),
             Withdraw if slot.withdraw() => return self.run_elsewhere(0),
             Withdraw => return,
-            Warn | Condemn => slot.look(),
+            Warn | Condemn => slot.read(),
         };
         let found = found.expect("an honest worker");
         self.condemned |= found.stage == Stage::Condemned;
@@ -147,7 +147,7 @@ impl<'a> Parent<'a> {
                 self.condemned |= slot.condemn(found.item);
                 match self.condemned {
                     true => self.run_elsewhere(found.item + 1),
-                    false => assert_ne!(slot.look(), Ok(found), "it has ended"),
+                    false => assert_ne!(slot.read(), Ok(found), "it has ended"),
                 }
             }
             (Warn, _) if found.is_running() => drop(slot.warn(found.item)),
@@ -160,7 +160,7 @@ impl<'a> Parent<'a> {
         (0..ended).for_each(|item| self.call.item(item).read_outcome());
     }
 
-    /// The word said that the worker never begins the items from this one on.
+    /// The word said that the worker will never begin the items from this one on.
     fn run_elsewhere(&mut self, from: u32) {
         if let Some(taken) = self.taken.replace(from) {
             return assert_eq!(taken, from, "it stays as it was said first");
@@ -169,8 +169,8 @@ impl<'a> Parent<'a> {
     }
 }
 
-/// Lets a parent take these steps beside a worker, in every way in which they can meet. Gives from which
-/// item on the parent could have the items, and whether none.
+/// Lets a parent take these steps beside a worker, in every order. Returns from which item on the parent could have the
+/// items, and whether it could have none.
 fn taken(pace: Pace, steps: &[Step]) -> BTreeSet<Option<u32>> {
     let taken = std::sync::Arc::new(Mutex::new(BTreeSet::new()));
     let (ways, steps) = (taken.clone(), steps.to_owned());
@@ -195,7 +195,7 @@ fn taken(pace: Pace, steps: &[Step]) -> BTreeSet<Option<u32>> {
 const NONE: Option<u32> = None;
 
 #[test]
-fn what_is_stopped_begins_no_further_item() {
+fn a_stopped_group_starts_no_further_item() {
     let any = BTreeSet::from([Some(0), Some(1), Some(2), Some(3)]);
     for pace in [Finishes, GoesOn] {
         for stop in [Stop, StopAtOnce] {
@@ -214,7 +214,7 @@ fn a_call_is_withdrawn_before_it_begins_or_not_at_all() {
 }
 
 #[test]
-fn what_is_cut_off_never_runs_and_what_ran_before_has_ended() {
+fn items_cut_off_never_run_and_earlier_items_have_ended() {
     let any = BTreeSet::from([Some(0), Some(1), Some(2), Some(3)]);
     for pace in [Finishes, GoesOn] {
         assert_eq!(taken(pace, &[Cut]), any);
@@ -255,7 +255,7 @@ fn whatever_the_parent_says_in_whatever_order_each_item_runs_once() {
     }
 }
 
-/// The parent has the outcome by the socket, perhaps before the worker says so in the word.
+/// The parent has the outcome from the socket, perhaps before the worker marks it in the word.
 #[test]
 fn a_slot_that_is_given_to_another_call_is_left_alone_by_the_one_before() {
     loom::model(|| {
@@ -278,12 +278,12 @@ fn a_slot_that_is_given_to_another_call_is_left_alone_by_the_one_before() {
         }
         call.send(None).expect("the worker waits");
         worker.join().expect("no panic");
-        let last = ClaimSlot::new(&word, 65).look().expect("it is its own");
+        let last = ClaimSlot::new(&word, 65).read().expect("it is its own");
         assert_eq!((last.seq, last.stage), (65, Stage::Done));
     });
 }
 
-/// The worker comes to the revoked call when the slot is already another's.
+/// The worker reaches the revoked call when the slot already belongs to another call.
 #[test]
 fn a_revoked_call_does_not_run_in_place_of_the_one_that_has_its_slot() {
     loom::model(|| {

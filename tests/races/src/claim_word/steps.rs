@@ -3,7 +3,7 @@
 use super::atomic::AtomicU64;
 use super::claim::{Claim, ClaimSlot, InvalidClaim, Stage};
 
-/// One word, as calls in the same slot find it.
+/// One word, which calls in the same slot share.
 struct Page(AtomicU64);
 
 impl Page {
@@ -12,7 +12,7 @@ impl Page {
     }
 }
 
-/// Loom's atomics can be used only where it watches.
+/// Loom's atomics can be used only inside a model.
 fn on_a_page(test: fn(&Page)) {
     loom::model(move || test(&Page(AtomicU64::new(0))));
 }
@@ -27,14 +27,14 @@ fn a_call_is_claimed_item_by_item() {
         page.slot(70).offer(3);
         assert!(!page.slot(70).claim(2) && !page.slot(70).claim(4) && !page.slot(6).claim(3));
         assert!(page.slot(70).claim(3) && !page.slot(70).claim(3));
-        assert_eq!(page.slot(70).look(), Ok(claim(70, 3, Stage::Running)));
+        assert_eq!(page.slot(70).read(), Ok(claim(70, 3, Stage::Running)));
         assert!(!page.slot(70).claim(4), "the item before has not ended");
         assert!(page.slot(70).finish(3) && page.slot(70).claim(4) && page.slot(70).finish(4));
     });
 }
 
 #[test]
-fn what_is_stopped_is_never_claimed() {
+fn a_stopped_item_is_never_claimed() {
     on_a_page(|page| {
         for at_once in [false, true] {
             let stop = |seq| page.slot(seq).stop(at_once);
@@ -73,7 +73,7 @@ fn a_word_that_makes_no_sense_changes_nothing_and_is_found() {
     for stage in 8..=255 {
         loom::model(move || {
             let page = Page(AtomicU64::new(1 << 32 | stage));
-            assert_eq!(page.slot(1).look(), Err(InvalidClaim));
+            assert_eq!(page.slot(1).read(), Err(InvalidClaim));
             assert_eq!(page.slot(1).stop(true), Err(InvalidClaim));
             assert_eq!(page.slot(1).cut(), Err(InvalidClaim));
             assert!(!page.slot(1).withdraw() && !page.slot(1).condemn(0));
@@ -82,7 +82,7 @@ fn a_word_that_makes_no_sense_changes_nothing_and_is_found() {
     }
     on_a_page(|page| {
         page.slot(65).offer(0);
-        assert_eq!(page.slot(1).look(), Err(InvalidClaim));
+        assert_eq!(page.slot(1).read(), Err(InvalidClaim));
         assert_eq!(page.slot(1).stop(false), Err(InvalidClaim));
         assert_eq!(page.slot(1).cut(), Err(InvalidClaim));
         assert!(page.slot(65).claim(0), "it was left alone");
@@ -90,7 +90,7 @@ fn a_word_that_makes_no_sense_changes_nothing_and_is_found() {
 }
 
 #[test]
-fn what_has_begun_cannot_be_withdrawn_also_between_two_items() {
+fn a_started_call_cannot_be_withdrawn_not_even_between_two_items() {
     on_a_page(|page| {
         page.slot(1).offer(0);
         assert!(page.slot(1).withdraw() && !page.slot(1).claim(0));
@@ -169,24 +169,24 @@ fn a_new_call_in_the_slot_of_a_revoked_one_hides_it() {
 }
 
 #[test]
-fn who_goes_on_ends_one_item_and_begins_the_next() {
+fn going_on_ends_one_item_and_starts_the_next() {
     on_a_page(|page| {
         let slot = page.slot(9);
         slot.offer(0);
-        assert!(!slot.go_on(0), "it has not begun");
-        assert!(slot.claim(0) && slot.go_on(0) && !slot.go_on(0));
-        assert_eq!(slot.look(), Ok(claim(9, 1, Stage::Running)));
+        assert!(!slot.start_next(0), "it has not begun");
+        assert!(slot.claim(0) && slot.start_next(0) && !slot.start_next(0));
+        assert_eq!(slot.read(), Ok(claim(9, 1, Stage::Running)));
         assert!(!slot.condemn(0), "it has ended");
         assert!(
-            slot.warn(1) && !slot.go_on(1),
+            slot.warn(1) && !slot.start_next(1),
             "the parent has said something"
         );
-        assert!(slot.finish(1) && slot.claim(2) && slot.go_on(2));
+        assert!(slot.finish(1) && slot.claim(2) && slot.start_next(2));
     });
 }
 
 #[test]
-fn what_is_cut_off_is_never_begun() {
+fn an_item_that_is_cut_off_never_starts() {
     on_a_page(|page| {
         let slot = page.slot(1);
         slot.offer(0);
@@ -195,13 +195,13 @@ fn what_is_cut_off_is_never_begun() {
         slot.offer(0);
         assert!(slot.claim(0));
         assert_eq!(slot.cut(), Ok(claim(1, 0, Stage::Running)));
-        let runs = || slot.look().is_ok_and(Claim::is_running);
-        assert!(runs() && !slot.go_on(0));
+        let runs = || slot.read().is_ok_and(Claim::is_running);
+        assert!(runs() && !slot.start_next(0));
         assert!(slot.finish(0) && !slot.claim(1) && !runs());
         for told in [ClaimSlot::warn, ClaimSlot::condemn] {
             slot.offer(0);
             assert!(slot.claim(0) && slot.cut().is_ok_and(Claim::is_running));
-            let killed = told(&slot, 0) && slot.look() == Ok(claim(1, 0, Stage::Condemned));
+            let killed = told(&slot, 0) && slot.read() == Ok(claim(1, 0, Stage::Condemned));
             assert!(slot.finish(0) != killed && !slot.claim(1));
         }
     });

@@ -1,4 +1,4 @@
-//! What the lock word is made of here.
+//! The atomics of the lock word in this test.
 
 pub(crate) use loom::sync::atomic::Ordering;
 use std::cell::Cell;
@@ -7,13 +7,13 @@ use loom::model::Builder;
 use loom::sync::atomic::{self, fence};
 
 thread_local! {
-    /// On which side of an access its fence stands. (Loom runs all threads of a model on one.)
+    /// On which side of an access its fence is. (Loom runs all threads of a model on one.)
     static FENCE_BEFORE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Loom's own, which takes an access that is sequentially consistent for one that only acquires and
-/// releases. Fences it knows. One between a write and a read keeps them in order, be it there for the
-/// first or for the second: each test is run both ways, so that neither access may do without.
+/// Loom's own atomics. Loom treats a sequentially consistent access like one that only acquires and releases, but it
+/// models fences. A fence between a write and a read keeps them in order, whether it belongs to the first or to the
+/// second. Each test runs both ways, so that each access needs its order.
 #[derive(Debug)]
 pub(crate) struct AtomicU64(atomic::AtomicU64);
 
@@ -55,8 +55,7 @@ impl AtomicU64 {
     }
 }
 
-/// Runs a model in every order, with at most `preemptions` switches between threads that could have
-/// continued.
+/// Runs a model in every order, with at most `preemptions` switches between threads that could have continued.
 pub(crate) fn explore(preemptions: usize, model: impl Fn() + Copy + Send + Sync + 'static) {
     for before in [false, true] {
         FENCE_BEFORE.set(before);

@@ -1,4 +1,4 @@
-//! Processes take a lock in turn, and some are killed. Each waiter gets it, and holds it alone.
+//! Processes take a lock in turn, and some are killed. Each waiter gets the lock, and is its only holder.
 
 use std::sync::atomic as standard;
 
@@ -17,11 +17,11 @@ enum Killed {
     Never,
     /// It has taken the lock.
     Holding,
-    /// It has released the lock, and has not rung.
+    /// It has released the lock, and not rung yet.
     BeforeItRings,
-    /// It has rung, and has not taken the mark down.
+    /// It has rung, and not cleared the mark yet.
     AfterItRang,
-    /// It has said that it waits.
+    /// It has set the mark to wait.
     Waiting,
 }
 
@@ -55,16 +55,16 @@ impl Lock {
         }
     }
 
-    /// Waits for the lock, unless it is killed then. Says whether it was.
+    /// Waits for the lock, unless it is killed during the wait. Returns whether it was killed.
     fn lock(&self, own: u64, killed: Killed) -> bool {
         !self.system.lock(self.word(), own, || killed == Waiting)
     }
 
-    /// What a process does, whose number is `own`.
+    /// Runs the process with the number `own`.
     fn run(&self, own: u64, killed: Killed) {
         self.run_until_killed(own, killed);
         if killed != Never {
-            self.system.end(own); // Otherwise it lives on, and has woken the waiters.
+            self.system.end(own); // Otherwise it continues, and has woken the waiters.
         }
     }
 
@@ -126,7 +126,7 @@ fn a_killed_holder_lets_the_others_in() {
 }
 
 #[test]
-fn one_that_is_killed_before_it_rings_leaves_nobody_waiting() {
+fn a_kill_before_the_wake_up_leaves_no_waiter() {
     in_every_order(4, &[Never, BeforeItRings]);
     in_every_order(2, &[Never, Never, BeforeItRings]);
     in_every_order(2, &[Never, BeforeItRings, BeforeItRings]);
@@ -134,7 +134,7 @@ fn one_that_is_killed_before_it_rings_leaves_nobody_waiting() {
 }
 
 #[test]
-fn one_that_is_killed_after_it_rang_leaves_nobody_waiting() {
+fn a_kill_after_the_wake_up_leaves_no_waiter() {
     in_every_order(4, &[Never, AfterItRang]);
     in_every_order(2, &[Never, Never, AfterItRang]);
     in_every_order(2, &[Never, BeforeItRings, AfterItRang]);

@@ -1,5 +1,5 @@
-//! The lock word, `src/multiprocessing/robust/word.rs`, with the permit of `slot.rs`, the readers of `readers.rs` and the
-//! changes of `../waiting/changes.rs` beside it.
+//! The lock word, `src/multiprocessing/robust/word.rs`, with the permit of `slot.rs`, the readers of `readers.rs` and
+//! the changes of `../waiting/changes.rs`.
 
 mod atomic;
 #[path = "../../../../src/multiprocessing/waiting/changes.rs"]

@@ -1,5 +1,5 @@
-//! Processes wait for changes that others make, under the lock or without it, and some of these are killed.
-//! Each waiter sees each change that was made.
+//! Processes wait for changes that others make, under the lock or without it, and some of these are killed. Each waiter
+//! sees each change that was made.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -13,23 +13,23 @@ use super::word::Word;
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Process {
-    /// Waits until all changes have been made that are going to be.
+    /// Waits until all changes have been made that will be made.
     Waits,
-    /// Makes one, under the lock.
+    /// Makes a change under the lock.
     Changes,
-    /// Makes one that is one instruction, and announces it after that.
+    /// Makes a change by one instruction, and announces it afterwards.
     ChangesAtOnce,
-    /// Is killed when it has counted the version, and not rung.
+    /// Is killed after it has increased the version, and before it rings.
     DiesBeforeItRings,
-    /// Is killed when it has rung, and not taken the mark down.
+    /// Is killed after it has rung, and before it clears the mark.
     DiesAfterItRang,
-    /// Is killed when it has announced a change, and not made it.
+    /// Is killed after it has announced a change, and before it makes the change.
     DiesBeforeItChanges,
-    /// Is killed when it has made a change, and has the lock.
+    /// Is killed after it has made a change, while it holds the lock.
     DiesWithTheLock,
-    /// Is killed when it has made a change at once, and not announced it.
+    /// Is killed after it has made a change by one instruction, and before it announces the change.
     DiesBeforeItAnnounces,
-    /// Is killed when it has made a change at once, and counted the version.
+    /// Is killed after it has made a change by one instruction and increased the version.
     DiesBeforeItRingsForIt,
 }
 
@@ -39,7 +39,7 @@ use Process::{
 };
 
 impl Process {
-    /// Whether its change is made, whatever becomes of it.
+    /// Whether its change is made, whatever happens to it.
     fn changes(self) -> bool {
         !matches!(
             self,
@@ -92,15 +92,15 @@ impl Guarded {
         outcome
     }
 
-    /// As `robust/lock.rs` waits. It also watches those that may change something without the lock.
+    /// Waits as `robust/wait_until.rs` does. It also watches processes that may make a change without the lock.
     fn wait_until(&self, own: u64, goal: u64, mut watched: Vec<u64>) {
         let mut listener = None;
         loop {
-            let look = || {
+            let check = || {
                 let version = self.changes().version();
                 (version, self.made.load(Ordering::SeqCst))
             };
-            let (version, made) = self.locked(own, look);
+            let (version, made) = self.locked(own, check);
             if made == goal {
                 return;
             }
@@ -144,7 +144,7 @@ impl Guarded {
                         self.system.ring();
                         die();
                     });
-                    die(); // None waited.
+                    die(); // No process waited.
                 });
             }),
             DiesBeforeItChanges => until_it_dies(|| {
@@ -193,21 +193,21 @@ fn in_every_order(preemptions: usize, processes: &'static [Process]) {
 }
 
 #[test]
-fn who_waits_for_changes_sees_each() {
+fn a_waiter_for_changes_sees_each() {
     in_every_order(3, &[Waits, ChangesIt]);
     in_every_order(1, &[Waits, ChangesIt, ChangesIt]);
     in_every_order(1, &[Waits, Waits, ChangesIt]);
 }
 
 #[test]
-fn a_change_that_is_made_without_the_lock_takes_nobodys_wake_up() {
+fn a_change_without_the_lock_takes_no_others_wake_up() {
     in_every_order(3, &[Waits, ChangesAtOnce]);
     in_every_order(1, &[Waits, ChangesAtOnce, ChangesAtOnce]);
     in_every_order(1, &[Waits, ChangesAtOnce, ChangesIt]);
 }
 
 #[test]
-fn one_that_is_killed_while_it_announces_leaves_nobody_waiting() {
+fn a_kill_during_an_announcement_leaves_no_waiter() {
     in_every_order(1, &[Waits, ChangesIt, DiesBeforeItRings]);
     in_every_order(1, &[Waits, ChangesIt, DiesAfterItRang]);
     in_every_order(1, &[Waits, ChangesIt, DiesBeforeItChanges]);

@@ -13,21 +13,21 @@ use super::system::System;
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Process {
-    /// Waits for a permit, and gives it back.
+    /// Waits for a permit, and releases it.
     Uses,
-    /// Waits for a permit, and is killed when it has it.
+    /// Waits for a permit, and is killed while it holds it.
     DiesWithIt,
-    /// Waits for a permit, gives it back, and is killed before it rings.
+    /// Waits for a permit, releases it, and is killed before it rings.
     DiesAfterIt,
     /// Takes a permit and makes it absent.
     Forgets,
     /// Adds a permit.
     Adds,
-    /// Is killed when it has begun to add one, and not rung.
+    /// Is killed after it has started to add a permit, and before it rings.
     DiesBeforeItRings,
-    /// Is killed when it has begun to add one, and rung.
+    /// Is killed after it has started to add a permit, and has rung.
     DiesBeforeItAdds,
-    /// Is killed when it has added one, and not rung again.
+    /// Is killed after it has added a permit, and before it rings again.
     DiesAfterItAdded,
 }
 
@@ -42,7 +42,7 @@ const DEAD: u64 = 8;
 struct Semaphore {
     slots: Vec<AtomicU64>,
     waiting: AtomicU64,
-    /// How many have a permit, and how many may.
+    /// How many hold a permit, and how many may.
     users: standard::AtomicUsize,
     most: usize,
     system: System,
@@ -77,12 +77,12 @@ impl Semaphore {
         Mark(&self.waiting).answer(|| self.system.ring());
     }
 
-    /// One look at all slots, as `permits.rs` has it.
-    fn look(&self, own: u64, ended: Option<u64>, watched: &mut Vec<u64>) -> Option<usize> {
-        (0..self.slots.len()).find(|slot| self.look_at(self.slot(*slot), own, ended, watched))
+    /// Checks all slots once, as in `permits.rs`.
+    fn check_all(&self, own: u64, ended: Option<u64>, watched: &mut Vec<u64>) -> Option<usize> {
+        (0..self.slots.len()).find(|slot| self.check_slot(self.slot(*slot), own, ended, watched))
     }
 
-    fn look_at(
+    fn check_slot(
         &self,
         slot: PermitSlot<'_>,
         own: u64,
@@ -90,7 +90,7 @@ impl Semaphore {
         watched: &mut Vec<u64>,
     ) -> bool {
         loop {
-            match slot.look() {
+            match slot.read() {
                 None if slot.take(own) => return true,
                 None => {}
                 Some(Taken::Absent) => return false,
@@ -118,7 +118,7 @@ impl Semaphore {
         loop {
             Mark(&self.waiting).raise();
             let mut watched = Vec::new();
-            if let Some(slot) = self.look(own, ended, &mut watched) {
+            if let Some(slot) = self.check_all(own, ended, &mut watched) {
                 return slot;
             }
             ended = listener.wait(&watched);
@@ -132,10 +132,10 @@ impl Semaphore {
             .expect("there is one for each who adds")
     }
 
-    /// As `permits.rs` has it.
+    /// As in `permits.rs`.
     fn begin_to_add_at(&self, slot: PermitSlot<'_>, own: u64) -> bool {
         loop {
-            let begun = match slot.look() {
+            let begun = match slot.read() {
                 Some(Taken::Absent) => slot.begin_to_add(own),
                 Some(Taken::Adder(DEAD)) => slot.take_over(DEAD, own),
                 _ => return false,
@@ -177,7 +177,7 @@ impl Semaphore {
     }
 }
 
-/// `slots` slots, `free` of which have a permit at first. At most `most` can be taken at one time.
+/// `slots` slots, `free` of which have a permit at first. At most `most` may be taken at one time.
 fn in_every_order(
     preemptions: usize,
     (slots, free, most): (usize, usize, usize),
@@ -214,7 +214,7 @@ fn no_more_processes_than_permits_have_one_and_each_gets_one() {
 }
 
 #[test]
-fn a_permit_that_is_added_is_had_though_its_adder_dies() {
+fn an_added_permit_is_taken_though_its_adder_dies() {
     in_every_order(3, (1, 0, 1), &[Uses, Adds]);
     in_every_order(3, (1, 0, 1), &[Uses, DiesAfterItAdded]);
     in_every_order(2, (1, 0, 1), &[Uses, Uses, DiesAfterItAdded]);
@@ -222,13 +222,13 @@ fn a_permit_that_is_added_is_had_though_its_adder_dies() {
 }
 
 #[test]
-fn who_dies_before_it_has_added_a_permit_keeps_none_that_is_added() {
+fn a_process_that_dies_before_it_adds_a_permit_keeps_no_added_one() {
     in_every_order(2, (2, 0, 2), &[Uses, Adds, DiesBeforeItRings]);
     in_every_order(2, (2, 0, 2), &[Uses, Adds, DiesBeforeItAdds]);
     in_every_order(2, (2, 0, 2), &[Uses, DiesAfterItAdded, DiesBeforeItAdds]);
 }
 
 #[test]
-fn what_is_forgotten_is_not_had_until_it_is_added() {
+fn a_forgotten_permit_is_not_taken_until_it_is_added() {
     in_every_order(2, (2, 1, 2), &[Forgets, Adds, Uses]);
 }

@@ -1,4 +1,4 @@
-//! Processes read and write, and some are killed. Each gets the lock, and no one reads or writes beside a writer.
+//! Processes read and write, and some are killed. Each gets the lock, and no process reads or writes beside a writer.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -17,17 +17,17 @@ enum Process {
     Reads,
     /// Waits for the lock, writes, and releases it.
     Writes,
-    /// Is killed when it counts as a reader, before it looks at the gate.
+    /// Is killed when it counts as a reader, before it checks the gate.
     DiesEntering,
     /// Is killed while it reads.
     DiesReading,
-    /// Is killed when it has left, and not rung for the writer.
+    /// Is killed after it has left, and before it rings for the writer.
     DiesLeaving,
-    /// Is killed with the gate, before it looks for readers.
+    /// Is killed with the gate, before it checks for readers.
     DiesBeforeItWrites,
     /// Is killed while it writes.
     DiesWriting,
-    /// Is killed when it has cleared the place of a dead process, or has found none to clear.
+    /// Is killed after it has cleared the place of a dead process, or has found none to clear.
     DiesClearing,
 }
 
@@ -94,7 +94,7 @@ impl Lock {
         self.gate().give_back(own, || self.system.ring());
     }
 
-    /// As `rw.rs` enters.
+    /// Enters as in `rw.rs`.
     fn enter(&self, own: u64, process: Process) -> ReaderPlace<'_> {
         let place = self.own_place(own);
         place.enter();
@@ -123,12 +123,12 @@ impl Lock {
             _ => self.system.ring(),
         });
         if process == DiesLeaving {
-            die(); // No writer waited.
+            die(); // No writer waits.
         }
     }
 
-    /// As `rw.rs` looks. Says whether there are readers.
-    fn look(&self, ended: Option<u64>, watched: &mut Vec<u64>) -> bool {
+    /// Checks as in `rw.rs`. Returns whether there are readers.
+    fn check(&self, ended: Option<u64>, watched: &mut Vec<u64>) -> bool {
         for place in self.places() {
             match place.reading() {
                 Some(reader) if Some(reader) == ended => place.clear(reader),
@@ -148,7 +148,7 @@ impl Lock {
         loop {
             self.drain().raise();
             let mut watched = Vec::new();
-            let drained = self.look(ended, &mut watched);
+            let drained = self.check(ended, &mut watched);
             if process == DiesClearing && (drained || ended.is_some()) {
                 die();
             }

@@ -1,4 +1,4 @@
-//! What the system does for processes that wait for each other: it rings a bell, and tells who has ended.
+//! The system's part for processes that wait for each other: it rings a bell, and reports which processes have ended.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -41,7 +41,7 @@ impl System {
         self.happened.notify_all();
     }
 
-    /// Waits for a lock, as `robust.rs` does. False if the process was killed before it looked again.
+    /// Waits for a lock, as `robust.rs` does. Returns false if the process was killed before it checked again.
     pub(crate) fn lock(&self, word: Word<'_>, own: u64, is_killed: impl Fn() -> bool) -> bool {
         if word.take(own).is_ok() {
             return true;
@@ -74,7 +74,7 @@ impl System {
 }
 
 impl Listener<'_> {
-    /// Waits until the bell rings, or one of these processes has ended, which it then gives.
+    /// Waits until the bell rings, or until one of these processes has ended, which is then returned.
     pub(crate) fn wait(&mut self, watched: &[u64]) -> Option<u64> {
         let mut known = self.system.known.lock().unwrap();
         loop {
@@ -98,7 +98,7 @@ pub(crate) fn die() {
     resume_unwind(Box::new(Dead));
 }
 
-/// What a process does until it is killed.
+/// Runs a process until it is killed.
 pub(crate) fn until_it_dies(work: impl FnOnce()) {
     if let Err(other) = catch_unwind(AssertUnwindSafe(work))
         && !other.is::<Dead>()

@@ -1,5 +1,5 @@
-//! A task is moved, aborted and woken, and its runtime ends, in every order and at any point of a poll. It is polled by
-//! one runner at a time, it ends once, and nothing of it stays in a runtime.
+//! A task is moved, aborted and woken, and its runtime ends, in every order and at any point of a poll. Only one runner
+//! at a time polls it, it ends once, and no part of it remains in a runtime.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,24 +23,24 @@ enum Step {
 
 use Step::{Abort, End, Move, Wake};
 
-/// What the first runtime does.
+/// The behaviour of the first runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum First {
     Runs,
-    /// It cannot drive the task, which finds that out when it is first polled.
+    /// It cannot drive the task, which detects that at its first poll.
     Fails,
     /// It is blocked until the task is over.
     Blocked,
 }
 
-/// Whether a second runtime can be made.
+/// Whether a second runtime can be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Second {
     Runs,
     Refused,
 }
 
-/// What the task waits for: one event.
+/// The one event for which the task waits.
 #[derive(Default)]
 struct Event(Mutex<(bool, Option<Waker>)>);
 
@@ -65,7 +65,7 @@ impl Event {
     }
 }
 
-/// What was seen. The task contains panics, so it only notes what is wrong.
+/// The observations of a run. The task contains panics, so it only records errors.
 #[derive(Default)]
 struct Seen {
     is_in_use: AtomicBool,
@@ -116,7 +116,7 @@ impl Drop for Waits {
     }
 }
 
-/// Decides as `Home` does where the task runs.
+/// Decides where the task runs, as `Home` does.
 struct Owner {
     state: Mutex<OwnerState>,
     second: Second,
@@ -150,7 +150,7 @@ impl Owner {
         }
     }
 
-    /// The new runner, unless the task has moved or is over.
+    /// The new runner, unless the task has moved or ended.
     fn moved(&self) -> Option<Runner> {
         let mut state = self.state.lock().unwrap();
         if state.has_moved || self.second == Second::Refused {
@@ -230,7 +230,7 @@ fn run(first: First, second: Second, ours: &'static [Step], theirs: &'static [St
             Box::new(move || {
                 ours.iter().copied().for_each(take);
                 main.wait_for_end();
-                // A runner that stays in a runtime keeps it from closing.
+                // A runner that stays in a runtime prevents it from closing.
                 [&blocked, &main.own].into_iter().for_each(Handle::close);
                 if first == First::Blocked {
                     blocked.run();

@@ -1,4 +1,4 @@
-//! Locks, each use of which is a step of the schedule, and a runtime of one thread.
+//! Locks whose every use is a step of the schedule, and a runtime with one thread.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
@@ -21,7 +21,7 @@ impl AtomicU64 {
         self.0.load(order)
     }
 
-    /// No step: it is stored under a lock.
+    /// Not a step, because it is stored under a lock.
     pub(crate) fn store(&self, value: u64, order: Ordering) {
         self.0.store(value, order);
     }
@@ -31,7 +31,7 @@ impl AtomicU64 {
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
 pub(crate) struct MutexGuard<'a, T> {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     guard: Option<std::sync::MutexGuard<'a, T>>,
     mutex: &'a Mutex<T>,
 }
@@ -177,7 +177,7 @@ impl Handle {
                 _ => {}
             }
             if let Some(number) = state.woken.pop_front() {
-                // One that is over may be woken, too.
+                // A task that has ended may be woken, too.
                 if let Some(task) = state.tasks[number].take() {
                     return Some((task, number, state.aborted[number]));
                 }
@@ -188,12 +188,12 @@ impl Handle {
         }
     }
 
-    /// Ends it as soon as all its tasks have ended.
+    /// Ends the runtime as soon as all its tasks have ended.
     pub(crate) fn close(&self) {
         self.enter(RuntimePhase::Closes);
     }
 
-    /// Ends it after the poll that is in progress.
+    /// Ends the runtime after the current poll.
     pub(crate) fn end(&self) {
         self.enter(RuntimePhase::Ends);
     }
@@ -216,7 +216,7 @@ impl Handle {
         unblock(self.key());
     }
 
-    /// No step is taken under this lock, so nobody ever waits for it.
+    /// No step is taken under this lock, so no thread ever waits for it.
     fn lock(&self) -> std::sync::MutexGuard<'_, RuntimeState> {
         self.0.lock().expect("no panic under the lock")
     }

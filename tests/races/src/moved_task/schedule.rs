@@ -1,5 +1,5 @@
-//! Runs threads one at a time, and again in every order of their steps, with at most a few preemptions. Loom tries too
-//! few orders of a lock that is only tried: it takes no release of a lock for a step.
+//! Runs threads one at a time, and repeats this for every order of their steps, with at most a few preemptions. Loom
+//! tries too few orders for a lock with `try_lock`: it does not treat the release of a lock as a step.
 //!
 //! A thread is a coroutine, so a switch is a jump.
 
@@ -15,7 +15,7 @@ use generator::{Generator, Gn};
 /// The words of a thread's stack.
 const STACK: usize = 0x2000;
 
-/// What a thread does.
+/// The function of a thread.
 pub(super) type Body = Box<dyn FnOnce() + Send>;
 
 type Coroutine = Generator<'static, (), ()>;
@@ -36,7 +36,7 @@ enum ThreadState {
 
 /// The choices of one run, and of the next.
 struct Choices {
-    /// For each point with several ways how many there are, and which one is taken.
+    /// For each point with several alternatives, their number and the one that is taken.
     taken: Vec<(usize, usize)>,
     made: usize,
 }
@@ -45,8 +45,8 @@ thread_local! {
     static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
 }
 
-/// Runs the threads that `scene` makes, in every order. It also makes a check for the end of each run. Returns the
-/// number of orders.
+/// Runs the threads that `scene` creates, in every order. `scene` also creates a check for the end of each run. Returns
+/// the number of orders.
 pub(super) fn explore<C: FnOnce()>(
     preemptions: usize,
     scene: impl Fn() -> (Vec<Body>, C),
@@ -88,22 +88,25 @@ fn run(
     loop {
         let states = with_running(|running| running.threads.clone()).expect("a run");
         let is_ready = |number: &usize| states[*number] == ThreadState::Ready;
-        let goes_on = last.filter(is_ready);
-        let others = (0..states.len()).filter(|number| Some(*number) != goes_on);
-        let mut ways: Vec<_> = goes_on.into_iter().chain(others.filter(is_ready)).collect();
-        if goes_on.is_some() && preemptions == 0 {
+        let continues = last.filter(is_ready);
+        let others = (0..states.len()).filter(|number| Some(*number) != continues);
+        let mut ways: Vec<_> = continues
+            .into_iter()
+            .chain(others.filter(is_ready))
+            .collect();
+        if continues.is_some() && preemptions == 0 {
             ways.truncate(1);
         }
         if ways.is_empty() {
             if states.iter().any(|state| *state != ThreadState::Over) {
-                std::mem::forget(threads); // Their destructors wait, too.
+                std::mem::forget(threads); // Their destructors also wait.
                 panic!("all threads wait: {states:?}");
             }
             RUNNING.set(None);
             return threads;
         }
         let next = ways[choices.choose(ways.len())];
-        preemptions -= usize::from(goes_on.is_some_and(|thread| thread != next));
+        preemptions -= usize::from(continues.is_some_and(|thread| thread != next));
         with_running(|running| running.current = next);
         threads[next].resume();
         if threads[next].is_done() {
@@ -139,7 +142,7 @@ impl Choices {
     }
 }
 
-/// `None` outside of a run: a scene and its check have no other threads.
+/// `None` outside a run: a scene and its check have no other threads.
 fn with_running<T>(action: impl FnOnce(&mut Running) -> T) -> Option<T> {
     RUNNING.with_borrow_mut(|running| running.as_mut().map(action))
 }
@@ -153,7 +156,7 @@ pub(super) fn current_thread() -> usize {
     with_running(|running| running.current).unwrap_or_default()
 }
 
-/// A point at which another thread may go on.
+/// A point at which another thread may continue.
 pub(super) fn step() {
     if with_running(|_| ()).is_some() {
         generator::yield_with(());
@@ -166,7 +169,7 @@ pub(super) fn block(key: usize) {
     step();
 }
 
-/// Lets the threads go on that wait for this key.
+/// Lets the threads continue that wait for this key.
 pub(super) fn unblock(key: usize) {
     with_running(|running| {
         for thread in &mut running.threads {

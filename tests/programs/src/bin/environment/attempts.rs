@@ -1,4 +1,4 @@
-//! What is tried: pools and processes by each start method, and each object that processes share.
+//! The attempts: pools and processes by each start method, and each shared object.
 
 use std::error::Error;
 use std::io;
@@ -36,7 +36,7 @@ fn text(error: impl Error) -> String {
     text
 }
 
-/// An outcome that is neither a value nor an error that says why.
+/// An outcome that is neither a value nor an error that explains itself.
 fn ensure(condition: bool, what: &str) -> Outcome {
     condition.then_some(()).ok_or(format!("WRONG: {what}"))
 }
@@ -59,7 +59,7 @@ fn length(bytes: Vec<u8>) -> usize {
     bytes.len()
 }
 
-/// A task that a filter of its own kills.
+/// A task that installs a filter, which kills it.
 fn filter_and_call() {
     filter::deny("getpriority", Answer::Kill);
     // SAFETY: it only asks.
@@ -80,7 +80,7 @@ fn has_ended(pid: u32) -> bool {
     found != 0 || stat.contains(") Z ")
 }
 
-/// A pool with one worker: its tasks run, a time-out kills, and a shutdown keeps its deadline.
+/// A pool with one worker: its tasks run, a timeout kills, and a shutdown keeps its deadline.
 pub(crate) fn pool(report: &Report, method: StartMethod) {
     let mut built = None;
     let builder = ProcessPoolExecutor::builder().start_method(method);
@@ -116,7 +116,7 @@ pub(crate) fn pool(report: &Report, method: StartMethod) {
         let value = runtime.block_on(async { pool.submit(length, bytes).await });
         ensure(value.map_err(text)? == 9 << 20, "another length")
     });
-    // A worker may have died of the large value.
+    // The large value may have killed a worker.
     runs("submit after a large value");
     let mut pid = pool.workers().first().map(|worker| worker.pid());
     report.attempt(&format!("{method:?} timeout"), || {
@@ -135,7 +135,7 @@ pub(crate) fn pool(report: &Report, method: StartMethod) {
         let error = value.expect_err("it is killed");
         ensure(error.is_worker_lost(), &text(&error))?;
         if error.signal().is_none() && text(&error).contains("SIGCHLD") {
-            return Err(text(error)); // The system has discarded it.
+            return Err(text(error)); // The system has discarded the exit status.
         }
         for part in ["SIGSYS", "seccomp"] {
             ensure(error.to_string().contains(part), &text(&error))?;
@@ -186,7 +186,7 @@ pub(crate) fn process(report: &Report, method: StartMethod) {
     });
 }
 
-/// Each object, used by this process alone and by blocking calls, which need no runtime.
+/// Each object, used only by this process and by blocking calls, which need no runtime.
 pub(crate) fn objects(report: &Report) {
     let io = |error: io::Error| text(error);
     report.attempt("Lock", || {
@@ -265,14 +265,14 @@ pub(crate) fn objects(report: &Report) {
         });
         report.attempt(&format!("pipe {name}"), || {
             let (to, from) = pipe::<Vec<u8>, Vec<u8>>().map_err(text)?;
-            // A value that has no file of its own waits for its reader.
+            // A value without a file of its own waits for its reader.
             std::thread::scope(|scope| {
                 let reader = std::thread::Builder::new();
                 let reader = reader.spawn_scoped(scope, || from.blocking_recv());
                 let reader = reader.map_err(|error| format!("a thread: {error}"))?;
                 let sent = to.blocking_send(vec![7; len]);
                 if sent.is_err() {
-                    drop(to); // The reader learns that nothing follows.
+                    drop(to); // The reader sees the end.
                 }
                 let value = reader.join().map_err(|_| "WRONG: a panic")?;
                 sent.map_err(text)?;
@@ -302,7 +302,7 @@ fn take_blindly(lock: Lock) -> Option<u32> {
     lock.blocking_lock().abandoned_by()
 }
 
-/// A lock of a killed process is free for the next one, which sees a zombie and may have no pidfd of it.
+/// A lock of a killed process becomes free for the next one, which sees a zombie and may be unable to open its pidfd.
 pub(crate) fn dead_holders(report: &Report) {
     let start = || Process::builder().start_method(StartMethod::Spawn);
     for is_blind in [false, true] {
@@ -335,7 +335,7 @@ impl std::task::Wake for Unpark {
     }
 }
 
-/// A pool whose caller is in no runtime, which has a runtime of its own.
+/// A pool whose caller is in no runtime, and which therefore has its own.
 pub(crate) fn without_a_runtime(report: &Report) {
     report.attempt("without a runtime", || {
         let builder = ProcessPoolExecutor::builder().start_method(StartMethod::Spawn);
@@ -353,16 +353,17 @@ pub(crate) fn without_a_runtime(report: &Report) {
     });
 }
 
-/// A program without standard streams gets none of the crate's files in their place: what it prints would go there.
+/// In a program without standard streams, no file of the crate takes their numbers: the program's prints would go
+/// there.
 pub(crate) fn standard_streams(report: &Report) {
     report.attempt("standard streams", || {
-        let runtime = runtime()?; // Its files are not the crate's.
+        let runtime = runtime()?; // Its files are not of the crate.
         let saved = [0, 1, 2].map(|stream| {
             // SAFETY: it makes a copy, if the stream is open.
             unsafe { libc::fcntl(stream, libc::F_DUPFD_CLOEXEC, 10) }
         });
         for stream in 0..3 {
-            // SAFETY: nothing uses the standard streams until they are open again.
+            // SAFETY: no code uses the standard streams until they are open again.
             unsafe { libc::close(stream) };
         }
         let outcome = runtime.block_on(async {
@@ -406,10 +407,10 @@ pub(crate) fn standard_streams(report: &Report) {
     });
 }
 
-/// No process is left that this one has to wait for.
+/// No process is left for which this one must wait.
 pub(crate) fn nothing_left(report: &Report) {
     report.attempt("no child left", || {
-        // A thread may still have to take an exit status. (The fork server of processes lives as long as this one.)
+        // A thread may not have taken an exit status yet. (The fork server of processes lives as long as this process.)
         let is_zombie = |child: &String| child.ends_with('Z');
         while programs::tasks::children().iter().any(is_zombie) {
             std::thread::yield_now();

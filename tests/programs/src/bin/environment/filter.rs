@@ -6,14 +6,14 @@ use libc::{
     SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, sock_filter,
 };
 
-/// What the filter answers.
+/// The filter's response.
 #[derive(Clone, Copy)]
 pub(crate) enum Answer {
     Error(i32),
     Kill,
 }
 
-/// Which calls of a number are denied: all of them, or those with such an argument.
+/// Which calls are denied: all calls of a number, or those with such an argument.
 #[derive(Clone, Copy)]
 enum When {
     Always,
@@ -21,7 +21,7 @@ enum When {
     HasBits(u32, u32),
     /// The argument has none of these bits.
     LacksBits(u32, u32),
-    /// The argument is that or more.
+    /// The argument is at least this number.
     IsAtLeast(u32, u32),
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn deny(name: &str, answer: Answer) {
     install(&[Denial(number(name), When::Always, answer)]);
 }
 
-/// Lets no process create a file in memory that could be executed, as the policy `vm.memfd_noexec=2` does.
+/// Forbids creating a file in memory that could be executed, as the policy `vm.memfd_noexec=2` does.
 pub(crate) fn deny_executable_memory() {
     const MFD_NOEXEC_SEAL: u32 = 8;
     install(&[Denial(
@@ -42,7 +42,7 @@ pub(crate) fn deny_executable_memory() {
     )]);
 }
 
-/// Denies what Linux 5.4 does not have.
+/// Denies everything that Linux 5.4 lacks.
 pub(crate) fn behave_like_linux_5_4() {
     let unknown = [
         libc::SYS_openat2,
@@ -59,7 +59,7 @@ pub(crate) fn behave_like_linux_5_4() {
     ];
     let unknown = unknown.map(|call| Denial(call, When::Always, Answer::Error(ENOSYS)));
     let invalid = [
-        // Operations that read and write a structure: of those, this crate uses PIDFD_GET_INFO alone.
+        // Operations that read and write a structure: of those, this crate uses only PIDFD_GET_INFO.
         (libc::SYS_ioctl, When::IsAtLeast(1, 0xc000_0000)),
         (libc::SYS_madvise, When::IsAtLeast(2, 22)), // MADV_POPULATE_READ and later.
         (libc::SYS_memfd_create, When::HasBits(1, !7)),
@@ -104,7 +104,7 @@ fn install(denials: &[Denial]) {
             When::HasBits(argument, value)
             | When::LacksBits(argument, value)
             | When::IsAtLeast(argument, value) => {
-                // Where to go on if the test holds, and if not: past the answer, or to it.
+                // Where to continue if the test holds, and if not: after the response, or at it.
                 let (test, holds, fails) = match when {
                     When::LacksBits(..) => (BPF_JSET, 1, 0),
                     When::HasBits(..) => (BPF_JSET, 0, 1),
@@ -127,7 +127,7 @@ fn install(denials: &[Denial]) {
     let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
     let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: the system copies the program, which lives until then.
+    // SAFETY: the system copies the program, which lives until the call returns.
     let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }

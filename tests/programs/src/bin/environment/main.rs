@@ -1,5 +1,5 @@
-//! Changes its surroundings as its arguments say, and then tries all that the crate offers. It prints a line for each
-//! attempt: its name, and `ok` or the error. An attempt that hangs ends the program by SIGALRM.
+//! Changes its surroundings according to its arguments, and then tries everything that the crate offers. It prints a
+//! line for each attempt: its name, and `ok` or the error. An attempt that hangs ends the program by SIGALRM.
 
 #![expect(unsafe_code, reason = "changes its surroundings by system calls")]
 
@@ -14,7 +14,7 @@ use self::report::Report;
 
 fn main() {
     let changes: Vec<_> = std::env::args().skip(1).collect();
-    // A worker receives no arguments, and inherits what was changed.
+    // A worker receives no arguments, and inherits the changed surroundings.
     let mut report = None;
     if !changes.is_empty() {
         let stdout = Report::new();

@@ -1,4 +1,4 @@
-//! The surroundings that this program can give itself, each by its name.
+//! The changes of its surroundings that this program can make, each by its name.
 
 use std::ffi::CString;
 use std::io;
@@ -6,7 +6,7 @@ use std::ptr::null;
 
 use super::filter::{self, Answer};
 
-/// Makes a change. An error says why this system does not permit it.
+/// Makes a change. The error says why this system does not permit it.
 pub(crate) fn change(change: &str) -> Result<(), String> {
     let (what, value) = change.split_once('=').unwrap_or((change, ""));
     match what {
@@ -26,12 +26,12 @@ pub(crate) fn change(change: &str) -> Result<(), String> {
         "no-executable-memory" => filter::deny_executable_memory(),
         "ignore" => {
             assert_eq!(value, "CHLD", "{value} is not in this list yet");
-            // SAFETY: no handler can be missing.
+            // SAFETY: no handler is installed.
             unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
         }
         "limit" => limit(value),
         "close" => {
-            // SAFETY: nothing in this program uses a standard stream from here on.
+            // SAFETY: no code in this program uses a standard stream from here on.
             unsafe { libc::close(value.parse().expect("a descriptor")) };
         }
         "without" => return without(value),
@@ -69,7 +69,7 @@ fn why(call: &str) -> String {
     format!("{call}: {}", io::Error::last_os_error())
 }
 
-/// Sets the soft limit: beyond the hard one, as far as that lets it.
+/// Sets the soft limit: above the hard one, as far as the hard one allows.
 fn limit(value: &str) {
     let (name, most) = value.split_once(':').expect("a limit and a number");
     let resource = match name {
@@ -97,7 +97,7 @@ fn limit(value: &str) {
     assert_eq!(done, 0, "{}", why("setrlimit"));
 }
 
-/// Puts an empty directory in place of one, for this process and those that it starts.
+/// Mounts an empty directory over another one, for this process and those that it starts.
 fn without(folder: &str) -> Result<(), String> {
     own_mounts()?;
     mount(Some("tmpfs"), folder, Some("tmpfs"), 0)
@@ -111,7 +111,7 @@ fn read_only(folder: &str) -> Result<(), String> {
 fn own_mounts() -> Result<(), String> {
     // SAFETY: it only changes this process, which has one thread.
     let alone = unsafe { libc::unshare(libc::CLONE_NEWNS) };
-    // Who is not root needs a namespace of users as well.
+    // A user other than root also needs a user namespace.
     // SAFETY: as above.
     if alone != 0 && unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } != 0 {
         return Err(why("unshare"));
@@ -129,7 +129,7 @@ fn mount(
     let (source, kind) = (source.map(text), kind.map(text));
     let pointer = |text: &Option<CString>| text.as_ref().map_or(null(), |text| text.as_ptr());
     let target = text(target);
-    // SAFETY: each text ends with a NUL, and lives until the call is over. A null stands for none.
+    // SAFETY: each text ends with a NUL, and lives until the call returns. A null means none.
     let done = unsafe {
         libc::mount(
             pointer(&source),

@@ -1,0 +1,6 @@
+use concurrent_futures::multiprocessing::Value;
+
+fn main() {
+    let number = 5;
+    let _ = Value::new(&number);
+}
