@@ -507,7 +507,9 @@ async fn a_finished_handle_that_is_not_polled_never_blocks_a_worker(kind: Kind) 
     let pool = kind.pool(1);
     let unpolled: Vec<_> = (0..1000).map(|n| pool.submit(double, n)).collect();
     assert_eq!(within(pool.submit(double, 2)).await.expect("it ran"), 4);
-    assert!(unpolled.iter().all(JoinHandle::is_finished));
+    // In a cluster the last one may run before some of them.
+    kind.settles(|| unpolled.iter().all(JoinHandle::is_finished))
+        .await;
 }
 
 async fn awaiting_a_handle_by_reference_is_cancel_safe(kind: Kind) {
