@@ -572,11 +572,10 @@ mod tests {
 
     use super::*;
     use crate::executor::open::Close as _;
-    use crate::executor::options::TaskOptions;
     use crate::process::link::Tenure;
     use crate::process::output::{Outlets, Output};
     use crate::process::pool::ProcessPoolConfig;
-    use crate::process::start::{Recipe, Starter};
+    use crate::process::start::Recipe;
     use crate::sys::{self, ChildProcess, Socket};
     use crate::wire::Chain;
     use crate::wire::message::outcomes_head;
@@ -585,23 +584,8 @@ mod tests {
 
     /// A pool that starts no workers.
     fn pool() -> Arc<Pool> {
-        let config = ProcessPoolConfig {
-            name: None,
-            max_workers: 1,
-            queue_capacity: None,
-            task_options: TaskOptions::new(),
-            min_workers: 0,
-            idle_timeout: Some(Duration::from_secs(3600)),
-            max_tasks_per_child: None,
-            max_age_per_child: None,
-            max_memory_per_child: None,
-            recipe: Arc::new(Recipe::plain(Outlets::new(
-                Some(Output::null()),
-                Some(Output::null()),
-            ))),
-            starter: Starter::Spawn,
-        };
-        Pool::new(config, |_, _| {})
+        let recipe = Recipe::plain(Outlets::new(Some(Output::null()), Some(Output::null())));
+        Pool::new(ProcessPoolConfig::example(recipe, 1), |_, _| {})
     }
 
     /// A process that only waits, like a worker that never answers. The pool knows it as ready.

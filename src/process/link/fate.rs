@@ -164,7 +164,7 @@ mod tests {
         let out = link.outbound(); // A thread writes to the worker all the time.
         link.end_by(Some(Instant::now()));
         link.reserve();
-        assert!(!link.is_idle() && link.queued_calls() == 0);
+        assert!(!link.is_idle() && link.calls_ahead() == 0);
         link.lock().reserved = 0;
         assert!((link.running(), link.waiting()) == (0, 0) && !link.is_due());
         assert!(link.is_idle() && link.vacancy().0 > 0 && !link.is_leaving());

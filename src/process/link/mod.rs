@@ -38,6 +38,7 @@ use self::in_flight::InFlight;
 use self::outbound::Outbound;
 pub(super) use self::phase::{Dismissal, EXIT_GRACE, Ending, Fate};
 pub(super) use self::recall::TakenBack;
+pub(super) use self::send::Sent;
 use self::state::{LinkState, LinkStateGuard, SupervisorWake};
 pub(super) use self::tenure::Tenure;
 use crate::executor::promise::Ticket;
@@ -113,11 +114,6 @@ impl Link {
 
     pub(super) fn is_idle(&self) -> bool {
         self.lock().is_idle()
-    }
-
-    /// The number of calls behind the first, which runs or is about to.
-    pub(super) fn queued_calls(&self) -> usize {
-        self.lock().in_flight.len().saturating_sub(1)
     }
 
     /// The number of items that the worker runs: 0 or 1.

@@ -45,11 +45,21 @@ pub(in crate::process) struct Cancelled {
 }
 
 impl Link {
-    /// Takes back up to half of the calls that the worker has not started, the last first, for an idle worker.
+    /// The number of calls that an idle worker may take. If there are none, the next ones are reported by
+    /// [`Sent`](super::Sent).
+    pub(in crate::process) fn calls_ahead(&self) -> usize {
+        let mut state = self.lock();
+        let ahead = state.in_flight.len().saturating_sub(1);
+        state.is_sought |= ahead == 0;
+        ahead
+    }
+
+    /// Takes back up to half of the calls that the worker has not started, the last first, for an idle worker. If there
+    /// are none, the next ones are reported by [`Sent`](super::Sent).
     pub(in crate::process) fn steal(&self, most: usize) -> Vec<TakenBack> {
         let mut state = self.lock();
         let mut stolen = Vec::new();
-        // The first call runs or is about to.
+        // The first call runs, or will soon.
         let share = most.min(state.in_flight.len().saturating_sub(1).div_ceil(2));
         while stolen.len() < share {
             let Some(last) = state.in_flight.back() else {
@@ -61,6 +71,7 @@ impl Link {
             state.count_taken_back();
             stolen.extend(state.in_flight.pop_back().map(TakenBack::from));
         }
+        state.is_sought |= stolen.is_empty();
         stolen.reverse();
         stolen
     }

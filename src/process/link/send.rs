@@ -23,6 +23,15 @@ const AHEAD: Duration = Duration::from_millis(1);
 /// The most calls that are sent ahead, however short they are.
 const MOST_AHEAD: u64 = SLOTS as u64 / 2;
 
+/// Calls that were sent.
+#[derive(Debug)]
+pub(in crate::process) struct Sent {
+    /// How many items a token has cancelled.
+    pub(in crate::process) cancelled: usize,
+    /// Whether another worker has found no call to take here since the last calls were sent.
+    pub(in crate::process) was_sought: bool,
+}
+
 impl Link {
     /// Reserves the worker for a call, so that it does not look idle until the call is sent.
     pub(in crate::process) fn reserve(&self) {
@@ -31,25 +40,23 @@ impl Link {
         state.rests = false;
     }
 
-    /// Sends the reserved call. If the worker is ending, returns the call instead. Otherwise returns how many items a
-    /// token has cancelled.
+    /// Sends the reserved call. If the worker is ending, returns the call instead.
     pub(in crate::process) fn give_reserved(
         &self,
         call: EncodedCall,
-    ) -> Result<usize, Vec<EncodedCall>> {
+    ) -> Result<Sent, Vec<EncodedCall>> {
         self.give_to(1, vec![call])
     }
 
-    /// Sends calls, in order. If the worker is ending, returns the calls instead. Otherwise returns how many items a
-    /// token has cancelled.
+    /// Sends calls, in order. If the worker is ending, returns the calls instead.
     pub(in crate::process) fn give(
         &self,
         calls: Vec<EncodedCall>,
-    ) -> Result<usize, Vec<EncodedCall>> {
+    ) -> Result<Sent, Vec<EncodedCall>> {
         self.give_to(0, calls)
     }
 
-    fn give_to(&self, reserved: usize, calls: Vec<EncodedCall>) -> Result<usize, Vec<EncodedCall>> {
+    fn give_to(&self, reserved: usize, calls: Vec<EncodedCall>) -> Result<Sent, Vec<EncodedCall>> {
         // Taken before the lock and dropped after it: a recorder of metrics is code of another crate.
         let running: Vec<_> = calls.iter().map(|call| call.ticket().running()).collect();
         let ring = self.ring_to_worker();
@@ -74,6 +81,7 @@ impl Link {
         }
         // The worker is idle since no new call is wanted.
         state.wakes |= state.in_flight.is_empty();
+        let was_sought = std::mem::take(&mut state.is_sought);
         drop(state);
         out.write(ring);
         let is_left = !out.is_empty();
@@ -91,7 +99,10 @@ impl Link {
                 cancelled += call.owed.refuse();
             }
         }
-        Ok(cancelled)
+        Ok(Sent {
+            cancelled,
+            was_sought,
+        })
     }
 
     fn send(

@@ -27,6 +27,24 @@ pub(in crate::process) struct ProcessPoolConfig {
 }
 
 impl ProcessPoolConfig {
+    /// The settings of a test.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(in crate::process) fn example(recipe: Recipe, max_workers: usize) -> Self {
+        Self {
+            name: None,
+            max_workers,
+            queue_capacity: None,
+            task_options: TaskOptions::new(),
+            min_workers: 0,
+            idle_timeout: None,
+            max_tasks_per_child: None,
+            max_age_per_child: None,
+            max_memory_per_child: None,
+            recipe: Arc::new(recipe),
+            starter: Starter::Spawn,
+        }
+    }
+
     /// Whether a worker can have a successor while it still serves.
     pub(super) fn has_retirements(&self) -> bool {
         self.max_tasks_per_child.is_some()

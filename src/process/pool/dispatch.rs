@@ -8,7 +8,7 @@ use super::phase::CallOrigin;
 use super::state::WaitingCall;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::Cause;
-use crate::process::link::Link;
+use crate::process::link::{Link, Sent};
 
 impl Pool {
     /// Finds a worker for a call, or queues it.
@@ -28,7 +28,7 @@ impl Pool {
             };
             drop(state);
             match link.give_reserved(waiting.call) {
-                Ok(cancelled) => return self.sent(&link, cancelled),
+                Ok(sent) => return self.sent(&link, &sent),
                 // The worker has just died. Its place becomes free when its calls are settled.
                 Err(mut back) => match back.pop() {
                     Some(call) => waiting.call = call,
@@ -48,11 +48,16 @@ impl Pool {
         }
     }
 
-    /// Called when a worker was sent calls, of which a token cancelled `cancelled` items. If it got its last call, its
-    /// place is free for another worker.
-    fn sent(&self, link: &Link, cancelled: usize) {
-        self.counts.items_cancelled(cancelled);
-        if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
+    /// Called when a worker was sent calls. If it got its last call, its place is free for another worker. If an idle
+    /// worker looked for calls while they were on their way, it takes some of them now.
+    fn sent(&self, link: &Link, sent: &Sent) {
+        self.counts.items_cancelled(sent.cancelled);
+        if sent.was_sought {
+            let mut state = self.lock();
+            let deferred = state.offer_calls_of(link);
+            self.start_workers(state);
+            deferred.finish();
+        } else if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
             self.start_workers(self.lock());
         }
     }
@@ -82,7 +87,7 @@ impl Pool {
             return;
         }
         match link.give(calls) {
-            Ok(cancelled) => self.sent(link, cancelled),
+            Ok(sent) => self.sent(link, &sent),
             Err(back) => self.give_back(back),
         }
     }
@@ -128,5 +133,84 @@ impl Pool {
     /// Counts items that still run although their callers already have their errors.
     pub(in crate::process) fn item_overran(&self, items: usize) {
         self.counts.items_cut_short(items);
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::FutureExt as _;
+
+    use super::super::places::StartReason;
+    use super::*;
+    use crate::executor::encoded::EncodedItems;
+    use crate::executor::handle::OutcomeCell;
+    use crate::executor::promise::{Owed, Ticket};
+    use crate::executor::served::PromiseEncoded;
+    use crate::process::link::Tenure;
+    use crate::process::output::{Outlets, Output};
+    use crate::process::pool::ProcessPoolConfig;
+    use crate::process::start::Recipe;
+    use crate::sys::Socket;
+    use crate::wire::page::Page;
+    use crate::wire::{Chain, FunctionOffset};
+
+    fn call() -> EncodedCall {
+        let cell = Arc::new(OutcomeCell::<u64>::new(Ticket::new("test", None)));
+        let items = EncodedItems {
+            owed: Owed::new(cell, 0..1).map(|cell| cell as Arc<dyn PromiseEncoded>),
+            base: 0,
+            payload: Chain::new().finish(),
+        };
+        EncodedCall::new(FunctionOffset(0), items, None)
+    }
+
+    /// The pool chooses calls for a worker under its lock, and sends them later. In between, another worker may become
+    /// idle, and finds them neither in the backlog nor in that worker.
+    #[tokio::test]
+    async fn an_idle_worker_takes_calls_that_were_on_their_way_when_it_looked() {
+        let recipe = Recipe::plain(Outlets::new(Some(Output::null()), Some(Output::null())));
+        let pool = Pool::new(ProcessPoolConfig::example(recipe, 2), |_, _| {});
+        let (sockets, links): (Vec<_>, Vec<_>) = [1, 2]
+            .map(|id| {
+                let (ours, theirs) = Socket::pair().expect("a socket pair");
+                let (page, _) = Page::create().expect("memory");
+                let link = Link::new(id, 1, page, Arc::new(ours), Tenure::default());
+                (theirs, Arc::new(link))
+            })
+            .into_iter()
+            .unzip();
+        let [busy, idle] = &links[..] else {
+            panic!("there are two");
+        };
+        pool.lock().places.add(StartReason::Wanted);
+        pool.lock().places.add(StartReason::Wanted);
+        pool.worker_ready(busy);
+        pool.worker_ready(idle);
+
+        // It has answered a quick call, so further ones are sent ahead.
+        assert!(busy.give(vec![call()]).is_ok());
+        busy.ran(0, 1);
+        assert!(busy.answered(0, 0..1).is_some());
+        for _ in 0..4 {
+            let deferred = pool.lock().enqueue(WaitingCall::again(call()));
+            deferred.finish();
+        }
+        let (calls, deferred) = pool.lock().take_work(busy, &pool.config);
+        deferred.finish();
+        assert_eq!(calls.len(), 4);
+        pool.refill(idle);
+        assert!(idle.is_idle());
+        while poll_fn(|cx| idle.poll_woken(cx)).now_or_never().is_some() {}
+
+        let sent = busy.give(calls).expect("the worker serves");
+        pool.sent(busy, &sent);
+        let woken = poll_fn(|cx| idle.poll_woken(cx)).now_or_never();
+        assert!(woken.is_some());
+        pool.refill(idle);
+        assert!(!idle.is_idle());
+        assert_eq!(busy.calls_ahead(), 2);
+        drop(sockets);
     }
 }

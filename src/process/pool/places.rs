@@ -179,6 +179,11 @@ impl IdleWorkers {
         Some(link)
     }
 
+    /// At most this many workers, from the top.
+    pub(super) fn top(&self, most: usize) -> Vec<Arc<Link>> {
+        self.0.iter().rev().take(most).cloned().collect()
+    }
+
     /// Removes a worker out of turn. Returns whether it was in here.
     pub(super) fn remove(&mut self, link: &Link) -> bool {
         let is_here = link.end_rest();

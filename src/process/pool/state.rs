@@ -26,7 +26,8 @@ pub(super) struct PoolState {
     pub(super) backlog: Backlog<WaitingCall>,
     pub(super) places: Places,
     pub(super) idle: IdleWorkers,
-    /// The ids of the workers that may have calls ahead. Every worker that has some is in here.
+    /// The ids of the workers that may have calls ahead. Every worker that has some is in here, except for a moment
+    /// after calls were sent: see [`Self::offer_calls_of`].
     loaded: BTreeSet<u64>,
     /// The lowest priority of all calls that had to wait.
     lowest: Option<i32>,
@@ -177,6 +178,18 @@ impl PoolState {
         (calls, deferred)
     }
 
+    /// Wakes idle workers, which take calls that were sent ahead to this one.
+    pub(super) fn offer_calls_of(&mut self, link: &Link) -> Deferred {
+        let ahead = link.calls_ahead();
+        if ahead > 0 {
+            self.loaded.insert(link.id);
+        }
+        Deferred {
+            wake: self.idle.top(ahead),
+            ..Deferred::default()
+        }
+    }
+
     /// Takes calls that were sent ahead to another worker, for one that is idle.
     fn steal_for(&mut self, thief: &Link, most: usize) -> Vec<TakenBack> {
         let mut after = 0;
@@ -203,7 +216,7 @@ impl PoolState {
         let mut unloaded = Vec::new();
         for id in self.loaded.range(after + 1..).filter(|id| **id != thief) {
             let link = self.places.link(*id);
-            match link.map(|link| (link.queued_calls(), link)) {
+            match link.map(|link| (link.calls_ahead(), link)) {
                 Some(victim) if victim.0 > 0 => found.push(victim),
                 _ => unloaded.push(*id),
             }
@@ -269,7 +282,7 @@ impl PoolState {
             false => 0,
         };
         let loaded = self.loaded.iter().filter_map(|id| self.places.link(*id));
-        let ahead: usize = loaded.map(|link| link.queued_calls()).sum();
+        let ahead: usize = loaded.map(|link| link.calls_ahead()).sum();
         let work = self.backlog.len() + ahead;
         let starting = self.places.starting() + self.places.retrying();
         kept.max(work.saturating_sub(starting)).min(most)

@@ -68,6 +68,7 @@ async fn a_full_stream_and_a_full_client_refuse_tasks() {
         "{error}"
     );
     let bounded = builder(&server, tasks())
+        .queue("another")
         .queue_capacity(1)
         .build()
         .await

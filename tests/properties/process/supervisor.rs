@@ -23,7 +23,7 @@ use crate::executor::promise::{Promise, TaskOwner, Ticket};
 use crate::process::link::Tenure;
 use crate::process::output::{Outlets, Output};
 use crate::process::pool::ProcessPoolConfig;
-use crate::process::start::{Recipe, Starter};
+use crate::process::start::Recipe;
 use crate::sys::{self, ChildProcess, Socket};
 use crate::wire::bulk::PayloadPart;
 use crate::wire::mark::Token;
@@ -325,23 +325,11 @@ fn step() -> impl Strategy<Value = Step> {
 /// A pool that starts no workers.
 fn pool() -> Arc<Pool> {
     let lines = || Some(Output::lines(|_| ()));
-    let config = ProcessPoolConfig {
-        name: None,
-        max_workers: 2,
-        queue_capacity: None,
-        task_options: TaskOptions::new(),
-        min_workers: 0,
-        idle_timeout: None,
-        max_tasks_per_child: None,
-        max_age_per_child: None,
-        max_memory_per_child: None,
-        recipe: Arc::new(Recipe {
-            max_frame_length: LIMIT,
-            ..Recipe::plain(Outlets::new(lines(), lines()))
-        }),
-        starter: Starter::Spawn,
+    let recipe = Recipe {
+        max_frame_length: LIMIT,
+        ..Recipe::plain(Outlets::new(lines(), lines()))
     };
-    Pool::new(config, |_, _| {})
+    Pool::new(ProcessPoolConfig::example(recipe, 2), |_, _| {})
 }
 
 /// A worker of a pool, and its own side. `child` is the process that it is named after.
