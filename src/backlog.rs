@@ -101,6 +101,11 @@ impl<T: Pending> Backlog<T> {
         }
     }
 
+    /// The priority of the entry that is next, if there is one.
+    pub(crate) fn top_priority(&self) -> Option<i32> {
+        (self.len > 0).then_some(self.top_priority)
+    }
+
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Popped<T>> {
         let popped = self.top.pop()?;

@@ -568,7 +568,6 @@ mod properties;
 mod tests {
     use std::io::Read as _;
     use std::process::Command;
-    use std::time::Duration;
 
     use super::*;
     use crate::executor::open::Close as _;

@@ -45,17 +45,22 @@ pub(in crate::process) struct Cancelled {
 }
 
 impl Link {
-    /// The number of calls that an idle worker may take. If there are none, the next ones are reported by
-    /// [`Sent`](super::Sent).
+    /// The pool is about to search all workers for calls that have not started. Calls that are on their way to this
+    /// one will be reported by [`Sent`](super::Sent).
+    pub(in crate::process) fn note_search(&self) {
+        self.lock().was_searched = true;
+    }
+
+    /// The number of calls that an idle worker may take. It counts as a search if there are none.
     pub(in crate::process) fn calls_ahead(&self) -> usize {
         let mut state = self.lock();
         let ahead = state.in_flight.len().saturating_sub(1);
-        state.is_sought |= ahead == 0;
+        state.was_searched |= ahead == 0;
         ahead
     }
 
-    /// Takes back up to half of the calls that the worker has not started, the last first, for an idle worker. If there
-    /// are none, the next ones are reported by [`Sent`](super::Sent).
+    /// Takes back up to half of the calls that the worker has not started, the last first, for an idle worker. It
+    /// counts as a search if there are none.
     pub(in crate::process) fn steal(&self, most: usize) -> Vec<TakenBack> {
         let mut state = self.lock();
         let mut stolen = Vec::new();
@@ -71,7 +76,7 @@ impl Link {
             state.count_taken_back();
             stolen.extend(state.in_flight.pop_back().map(TakenBack::from));
         }
-        state.is_sought |= stolen.is_empty();
+        state.was_searched |= stolen.is_empty();
         stolen.reverse();
         stolen
     }

@@ -28,8 +28,8 @@ const MOST_AHEAD: u64 = SLOTS as u64 / 2;
 pub(in crate::process) struct Sent {
     /// How many items a token has cancelled.
     pub(in crate::process) cancelled: usize,
-    /// Whether another worker has found no call to take here since the last calls were sent.
-    pub(in crate::process) was_sought: bool,
+    /// Whether the pool has searched this worker for calls that have not started, since it was last sent calls.
+    pub(in crate::process) was_searched: bool,
 }
 
 impl Link {
@@ -81,7 +81,7 @@ impl Link {
         }
         // The worker is idle since no new call is wanted.
         state.wakes |= state.in_flight.is_empty();
-        let was_sought = std::mem::take(&mut state.is_sought);
+        let was_searched = std::mem::take(&mut state.was_searched);
         drop(state);
         out.write(ring);
         let is_left = !out.is_empty();
@@ -101,7 +101,7 @@ impl Link {
         }
         Ok(Sent {
             cancelled,
-            was_sought,
+            was_searched,
         })
     }
 

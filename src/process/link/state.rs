@@ -24,9 +24,9 @@ use crate::wire::spare::Spare;
 pub(super) struct LinkState {
     pub(super) phase: WorkerPhase,
     pub(super) in_flight: VecDeque<InFlight>,
-    /// Whether another worker has found no call to take here since the last calls were sent. Calls that the pool has
-    /// chosen for this worker may have been on their way.
-    pub(super) is_sought: bool,
+    /// Whether the pool has searched this worker for calls that have not started, since it was last sent calls. Those
+    /// may have been on their way.
+    pub(super) was_searched: bool,
     /// The number of reserved calls that were not sent yet.
     pub(super) reserved: usize,
     /// Whether the worker is in the pool's list of idle workers.
@@ -136,7 +136,7 @@ impl LinkState {
         Self {
             phase: WorkerPhase::new(),
             in_flight: VecDeque::new(),
-            is_sought: false,
+            was_searched: false,
             reserved: 0,
             rests: false,
             next_seq: 0,

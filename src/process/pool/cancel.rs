@@ -69,9 +69,9 @@ impl Pool {
         }))
     }
 
-    /// Called when a call was taken out and answered. If the pool is closed, a starting worker may not be needed any
+    /// Called when calls were taken out and answered. If the pool is closed, a starting worker may not be needed any
     /// more.
-    fn call_settled(&self) {
+    pub(super) fn call_settled(&self) {
         let mut state = self.lock();
         state.settled();
         let is_open = state.phase.is_open();

@@ -16,7 +16,7 @@ impl Pool {
         loop {
             let mut state = self.lock();
             state.starts.work_arrived();
-            if let Some(cause) = state.refusal(origin) {
+            if let Some(cause) = state.refusal(origin, &waiting.call) {
                 drop(state);
                 return self.refuse(waiting, origin, &cause);
             }
@@ -48,18 +48,29 @@ impl Pool {
         }
     }
 
-    /// Called when a worker was sent calls. If it got its last call, its place is free for another worker. If an idle
-    /// worker looked for calls while they were on their way, it takes some of them now.
-    fn sent(&self, link: &Link, sent: &Sent) {
+    /// Called when a worker was sent calls. If it got its last call, its place is free for another worker.
+    fn sent(&self, link: &Arc<Link>, sent: &Sent) {
         self.counts.items_cancelled(sent.cancelled);
-        if sent.was_sought {
-            let mut state = self.lock();
-            let deferred = state.offer_calls_of(link);
-            self.start_workers(state);
-            deferred.finish();
+        if sent.was_searched {
+            self.search_again(link);
         } else if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
             self.start_workers(self.lock());
         }
+    }
+
+    /// The pool chooses calls for a worker under its lock, and sends them without it. In between it may have searched
+    /// the worker for calls that have not started: to cancel them, for a more urgent call or for an idle worker. Treats
+    /// those that were on their way as it would have.
+    fn search_again(&self, link: &Arc<Link>) {
+        let mut state = self.lock();
+        if state.pending_cancelled {
+            state.settling += 1;
+            drop(state);
+            return self.cancel_unstarted(std::slice::from_ref(link), Vec::new());
+        }
+        let deferred = state.search_again(link);
+        self.start_workers(state);
+        deferred.finish();
     }
 
     /// Gives work to a worker that became ready.
@@ -139,6 +150,7 @@ impl Pool {
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use std::future::poll_fn;
+    use std::pin::pin;
 
     use futures::FutureExt as _;
 
@@ -146,6 +158,7 @@ mod tests {
     use super::*;
     use crate::executor::encoded::EncodedItems;
     use crate::executor::handle::OutcomeCell;
+    use crate::executor::options::{Shutdown, TaskOptions};
     use crate::executor::promise::{Owed, Ticket};
     use crate::executor::served::PromiseEncoded;
     use crate::process::link::Tenure;
@@ -156,8 +169,9 @@ mod tests {
     use crate::wire::page::Page;
     use crate::wire::{Chain, FunctionOffset};
 
-    fn call() -> EncodedCall {
-        let cell = Arc::new(OutcomeCell::<u64>::new(Ticket::new("test", None)));
+    fn call(options: Option<TaskOptions>) -> EncodedCall {
+        let ticket = Ticket::new("test", options.map(Arc::new));
+        let cell = Arc::new(OutcomeCell::<u64>::new(ticket));
         let items = EncodedItems {
             owed: Owed::new(cell, 0..1).map(|cell| cell as Arc<dyn PromiseEncoded>),
             base: 0,
@@ -166,51 +180,102 @@ mod tests {
         EncodedCall::new(FunctionOffset(0), items, None)
     }
 
-    /// The pool chooses calls for a worker under its lock, and sends them later. In between, another worker may become
-    /// idle, and finds them neither in the backlog nor in that worker.
-    #[tokio::test]
-    async fn an_idle_worker_takes_calls_that_were_on_their_way_when_it_looked() {
-        let recipe = Recipe::plain(Outlets::new(Some(Output::null()), Some(Output::null())));
-        let pool = Pool::new(ProcessPoolConfig::example(recipe, 2), |_, _| {});
-        let (sockets, links): (Vec<_>, Vec<_>) = [1, 2]
-            .map(|id| {
+    /// Two workers of a pool. Calls that the pool has chosen for one of them have not been sent yet.
+    struct OnTheirWay {
+        pool: Arc<Pool>,
+        busy: Arc<Link>,
+        idle: Arc<Link>,
+        calls: Vec<EncodedCall>,
+        _sockets: [Socket; 2],
+    }
+
+    impl OnTheirWay {
+        fn new() -> Self {
+            let recipe = Recipe::plain(Outlets::new(Some(Output::null()), Some(Output::null())));
+            let pool = Pool::new(ProcessPoolConfig::example(recipe, 2), |_, _| {});
+            let worker = || {
                 let (ours, theirs) = Socket::pair().expect("a socket pair");
                 let (page, _) = Page::create().expect("memory");
+                let id = pool.lock().places.add(StartReason::Wanted);
                 let link = Link::new(id, 1, page, Arc::new(ours), Tenure::default());
-                (theirs, Arc::new(link))
-            })
-            .into_iter()
-            .unzip();
-        let [busy, idle] = &links[..] else {
-            panic!("there are two");
-        };
-        pool.lock().places.add(StartReason::Wanted);
-        pool.lock().places.add(StartReason::Wanted);
-        pool.worker_ready(busy);
-        pool.worker_ready(idle);
-
-        // It has answered a quick call, so further ones are sent ahead.
-        assert!(busy.give(vec![call()]).is_ok());
-        busy.ran(0, 1);
-        assert!(busy.answered(0, 0..1).is_some());
-        for _ in 0..4 {
-            let deferred = pool.lock().enqueue(WaitingCall::again(call()));
+                let link = Arc::new(link);
+                pool.worker_ready(&link);
+                (link, theirs)
+            };
+            let ((busy, socket), (idle, other)) = (worker(), worker());
+            // It has answered a quick call, so others are sent ahead.
+            assert!(busy.give(vec![call(None)]).is_ok());
+            busy.ran(0, 1);
+            assert!(busy.answered(0, 0..1).is_some());
+            for _ in 0..4 {
+                let deferred = pool.lock().enqueue(WaitingCall::again(call(None)));
+                deferred.finish();
+            }
+            let (calls, deferred) = pool.lock().take_work(&busy, &pool.config);
             deferred.finish();
+            assert_eq!(calls.len(), 4);
+            let _sockets = [socket, other];
+            Self {
+                pool,
+                busy,
+                idle,
+                calls,
+                _sockets,
+            }
         }
-        let (calls, deferred) = pool.lock().take_work(busy, &pool.config);
-        deferred.finish();
-        assert_eq!(calls.len(), 4);
-        pool.refill(idle);
-        assert!(idle.is_idle());
-        while poll_fn(|cx| idle.poll_woken(cx)).now_or_never().is_some() {}
 
-        let sent = busy.give(calls).expect("the worker serves");
-        pool.sent(busy, &sent);
-        let woken = poll_fn(|cx| idle.poll_woken(cx)).now_or_never();
-        assert!(woken.is_some());
-        pool.refill(idle);
-        assert!(!idle.is_idle());
-        assert_eq!(busy.calls_ahead(), 2);
-        drop(sockets);
+        /// The calls arrive.
+        fn send(&mut self) {
+            let sent = self.busy.give(std::mem::take(&mut self.calls));
+            self.pool
+                .sent(&self.busy, &sent.expect("the worker serves"));
+        }
+    }
+
+    fn is_woken(link: &Link) -> bool {
+        poll_fn(|cx| link.poll_woken(cx)).now_or_never().is_some()
+    }
+
+    #[tokio::test]
+    async fn an_idle_worker_takes_calls_that_were_on_their_way_when_it_looked() {
+        let mut test = OnTheirWay::new();
+        test.pool.refill(&test.idle);
+        assert!(test.idle.is_idle());
+        while is_woken(&test.idle) {}
+        test.send();
+        assert!(is_woken(&test.idle));
+        test.pool.refill(&test.idle);
+        assert!(!test.idle.is_idle());
+        assert_eq!(test.busy.calls_ahead(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_more_urgent_call_comes_before_calls_that_were_on_their_way() {
+        let mut test = OnTheirWay::new();
+        let urgent = call(Some(TaskOptions::new().priority(1)));
+        let id = urgent.ticket().id();
+        let deferred = test.pool.lock().enqueue(WaitingCall::again(urgent));
+        deferred.finish();
+        test.send();
+        assert!(test.busy.is_idle() && is_woken(&test.busy));
+        let (calls, deferred) = test.pool.lock().take_work(&test.busy, &test.pool.config);
+        deferred.finish();
+        assert_eq!((calls.len(), calls[0].ticket().id()), (5, id));
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_that_cancels_pending_calls_cancels_those_on_their_way() {
+        let mut test = OnTheirWay::new();
+        let tickets: Vec<_> = test
+            .calls
+            .iter()
+            .map(|call| call.owed.promise().clone())
+            .collect();
+        let is_cancelled = |promise: &Arc<dyn PromiseEncoded>| promise.ticket().is_closed();
+        let (pool, how) = (test.pool.clone(), Shutdown::new().cancel_pending(true));
+        let mut shutdown = pin!(pool.shut_down(how));
+        assert!(shutdown.as_mut().now_or_never().is_none());
+        test.send();
+        assert!(test.busy.is_idle() && tickets.iter().all(is_cancelled));
     }
 }

@@ -1,6 +1,7 @@
 //! How a pool ends: it closes, finishes or cancels the waiting calls, and dismisses, terminates or kills its
 //! workers.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -11,7 +12,7 @@ use crate::executor::error::Cause;
 use crate::executor::open::Close;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::home::within;
-use crate::process::link::{Dismissal, Ending};
+use crate::process::link::{Dismissal, Ending, Link};
 
 /// How to end all workers.
 #[derive(Clone, Copy)]
@@ -80,17 +81,25 @@ impl Pool {
     /// Cancels all items that have not started.
     fn cancel_pending(&self) {
         let mut state = self.lock();
+        state.pending_cancelled = true;
         state.settling += 1;
         let pending = state.backlog.drain();
         drop(state);
-        let mut calls: Vec<EncodedCall> = pending.into_iter().map(|waiting| waiting.call).collect();
-        for link in self.links() {
+        let links = self.links();
+        links.iter().for_each(|link| link.note_search());
+        let calls = pending.into_iter().map(|waiting| waiting.call).collect();
+        self.cancel_unstarted(&links, calls);
+    }
+
+    /// Cancels these calls, and all items of these workers that have not started. The caller has counted this as
+    /// unsettled.
+    pub(super) fn cancel_unstarted(&self, links: &[Arc<Link>], mut calls: Vec<EncodedCall>) {
+        for link in links {
             calls.extend(link.revoke_unstarted());
             calls.extend(link.cut());
         }
         self.cancel_all(calls);
-        self.lock().settled();
-        self.changed.notify_waiters();
+        self.call_settled();
     }
 
     fn cancel_all(&self, calls: Vec<EncodedCall>) {

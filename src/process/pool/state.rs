@@ -27,8 +27,10 @@ pub(super) struct PoolState {
     pub(super) places: Places,
     pub(super) idle: IdleWorkers,
     /// The ids of the workers that may have calls ahead. Every worker that has some is in here, except for a moment
-    /// after calls were sent: see [`Self::offer_calls_of`].
+    /// after calls were sent: see [`Self::search_again`].
     loaded: BTreeSet<u64>,
+    /// Whether a shutdown has cancelled all calls that had not started.
+    pub(super) pending_cancelled: bool,
     /// The lowest priority of all calls that had to wait.
     lowest: Option<i32>,
     /// The number of freed places whose calls are not settled yet, plus the cancels in progress. A shutdown waits for
@@ -122,16 +124,37 @@ impl PoolState {
         }
         let links: Vec<_> = self.places.links().cloned().collect();
         for link in links {
-            let recalled = link.recall(priority);
-            if recalled.is_empty() {
-                continue;
-            }
-            for TakenBack { call, running } in recalled {
-                self.backlog.push(WaitingCall::again(call));
-                deferred.running.push(running);
-            }
-            deferred.wake.push(link);
+            link.note_search();
+            self.recall(&link, priority, &mut deferred);
         }
+        deferred
+    }
+
+    /// Takes back the calls of a worker that have not started and are less urgent than `priority`.
+    fn recall(&mut self, link: &Arc<Link>, priority: i32, deferred: &mut Deferred) {
+        let recalled = link.recall(priority);
+        if recalled.is_empty() {
+            return;
+        }
+        for TakenBack { call, running } in recalled {
+            self.backlog.push(WaitingCall::again(call));
+            deferred.running.push(running);
+        }
+        deferred.wake.push(link.clone());
+    }
+
+    /// A worker has received calls that were on their way during a search. Takes back those that are less urgent than a
+    /// waiting call, and wakes idle workers, which take others.
+    pub(super) fn search_again(&mut self, link: &Arc<Link>) -> Deferred {
+        let mut deferred = Deferred::default();
+        if let Some(priority) = self.backlog.top_priority() {
+            self.recall(link, priority, &mut deferred);
+        }
+        let ahead = link.calls_ahead();
+        if ahead > 0 {
+            self.loaded.insert(link.id);
+        }
+        deferred.wake.extend(self.idle.top(ahead));
         deferred
     }
 
@@ -176,18 +199,6 @@ impl PoolState {
             self.loaded.insert(link.id);
         }
         (calls, deferred)
-    }
-
-    /// Wakes idle workers, which take calls that were sent ahead to this one.
-    pub(super) fn offer_calls_of(&mut self, link: &Link) -> Deferred {
-        let ahead = link.calls_ahead();
-        if ahead > 0 {
-            self.loaded.insert(link.id);
-        }
-        Deferred {
-            wake: self.idle.top(ahead),
-            ..Deferred::default()
-        }
     }
 
     /// Takes calls that were sent ahead to another worker, for one that is idle.
@@ -289,10 +300,11 @@ impl PoolState {
     }
 
     /// Why a call cannot be accepted, if it cannot.
-    pub(super) fn refusal(&self, origin: CallOrigin) -> Option<Cause> {
+    pub(super) fn refusal(&self, origin: CallOrigin, call: &EncodedCall) -> Option<Cause> {
         match self.phase.refusal(origin) {
             Some(TooLate::Stopped) => Some(Cause::Cancelled),
             Some(TooLate::Closed) => Some(Cause::Shutdown),
+            None if self.pending_cancelled && !call.owed.has_begun() => Some(Cause::Cancelled),
             None => self.starts.refusal().map(Cause::InitFailed),
         }
     }
