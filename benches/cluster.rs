@@ -39,12 +39,13 @@ use concurrent_futures::{Executor, ExecutorExt as _, ProcessPoolExecutor, Thread
 use tokio::runtime::Runtime;
 
 use self::common::figure::{self, Unit};
+use self::common::limit::OneCpu;
 use self::common::peers::Peers;
 use self::common::runtime;
 use self::common::table::{Goal, Table};
 use self::nats::NatsServer;
 use self::programs::{Cluster, Fleet, WORKERS};
-use self::work::{MANY, MEASURES, RECOVERY, ROUND_TRIP, UNTUNED_MAP};
+use self::work::{MANY, MEASURES, ON_ONE_CPU, RECOVERY, ROUND_TRIP, UNTUNED_MAP};
 
 const ONE: &str = "one program";
 const TWO: &str = "two programs";
@@ -78,6 +79,7 @@ fn main() {
     for (measure, unit) in MEASURES {
         bench.table.add(measure, unit);
     }
+    bench.table.add(ON_ONE_CPU, Unit::Time);
     bench.table.add(RECOVERY, Unit::Time);
     let one = std::slice::from_ref(&server);
     let fleet = |programs| Fleet {
@@ -107,10 +109,10 @@ fn main() {
         };
         bench.cluster(NODES, &nodes, replicated);
     }
-    let pool = ThreadPoolExecutor::builder().max_workers(WORKERS).build();
-    bench.local(THREADS, Arc::new(pool.expect("a pool")));
-    let pool = ProcessPoolExecutor::builder().max_workers(WORKERS).build();
-    bench.local(PROCESSES, Arc::new(pool.expect("a pool")));
+    let all = MEASURES.map(|(measure, _)| measure);
+    bench.threads(&all);
+    bench.processes(&all);
+    bench.on_one_cpu(fleet(1));
     if bench.quick {
         return;
     }
@@ -139,7 +141,8 @@ impl Bench {
         }
         let cluster = Cluster::start(servers, name, fleet);
         let mut cluster = self.runtime.block_on(cluster);
-        self.all(name, &cluster.client.clone());
+        let all = MEASURES.map(|(measure, _)| measure);
+        self.measure(name, &cluster.client.clone(), &all);
         if is_wanted(RECOVERY) && [TWO, NODES].contains(&name) {
             let times = if self.quick { 1 } else { 3 };
             let figure = self.runtime.block_on(cluster.recovery(times));
@@ -148,18 +151,45 @@ impl Bench {
         self.runtime.block_on(cluster.end());
     }
 
-    fn local(&mut self, name: &'static str, pool: Arc<dyn Executor>) {
+    /// Measures the round trip with the client, the server and the worker program on one CPU.
+    fn on_one_cpu(&mut self, fleet: Fleet) {
+        if !is_wanted(ON_ONE_CPU) {
+            return;
+        }
+        let _cpu = OneCpu::stay();
+        let everywhere = std::mem::replace(&mut self.runtime, runtime());
+        if is_chosen(ONE)
+            && let Some(server) = NatsServer::start("")
+        {
+            let cluster = Cluster::start(std::slice::from_ref(&server), ONE, fleet);
+            let cluster = self.runtime.block_on(cluster);
+            self.measure(ONE, &cluster.client.clone(), &[ON_ONE_CPU]);
+            self.runtime.block_on(cluster.end());
+        }
+        self.threads(&[ON_ONE_CPU]);
+        self.processes(&[ON_ONE_CPU]);
+        self.runtime = everywhere;
+    }
+
+    fn threads(&mut self, measures: &[&'static str]) {
+        let pool = ThreadPoolExecutor::builder().max_workers(WORKERS).build();
+        self.local(THREADS, Arc::new(pool.expect("a pool")), measures);
+    }
+
+    fn processes(&mut self, measures: &[&'static str]) {
+        let pool = ProcessPoolExecutor::builder().max_workers(WORKERS).build();
+        self.local(PROCESSES, Arc::new(pool.expect("a pool")), measures);
+    }
+
+    fn local(&mut self, name: &'static str, pool: Arc<dyn Executor>, measures: &[&'static str]) {
         if is_chosen(name) {
-            self.all(name, &*pool);
+            self.measure(name, &*pool, measures);
         }
         self.runtime.block_on(pool.shutdown());
     }
 
-    fn all(&mut self, name: &'static str, executor: &dyn Executor) {
-        for (measure, _) in MEASURES
-            .into_iter()
-            .filter(|(measure, _)| is_wanted(measure))
-        {
+    fn measure(&mut self, name: &'static str, executor: &dyn Executor, measures: &[&'static str]) {
+        for measure in measures.iter().filter(|measure| is_wanted(measure)) {
             eprintln!("{name}: {measure} ...");
             let figure = work::measure(executor, measure, self.quick);
             self.table.put(measure, name, self.runtime.block_on(figure));
@@ -189,15 +219,19 @@ impl Bench {
 
     fn goals(&self) {
         self.table.print_goals_head();
-        self.table.print_goal(ROUND_TRIP, ONE, Goal::Value(0.5e-3));
+        for measure in [ROUND_TRIP, ON_ONE_CPU] {
+            self.table.print_goal(measure, ONE, Goal::Value(0.5e-3));
+        }
         self.table
             .print_goal(MANY, TWO, Goal::Value(1.0 / 15_000.0));
         self.table
             .print_goal(MANY, SLOTS, Goal::Value(1.0 / 15_000.0));
         self.table.print_goal(UNTUNED_MAP, TWO, Goal::Value(0.5e-6));
         for peer in EACH_PEER {
-            let trip = Goal::Times(1.0 / 3.0, peer);
-            self.table.print_goal(ROUND_TRIP, ONE, trip);
+            for measure in [ROUND_TRIP, ON_ONE_CPU] {
+                let trip = Goal::Times(1.0 / 3.0, peer);
+                self.table.print_goal(measure, ONE, trip);
+            }
             self.table.print_goal(MANY, TWO, Goal::Times(5.0, peer));
         }
     }

@@ -203,6 +203,25 @@ def measures(peer):
     yield RECOVERY, lambda: statistics.median(recovery(peer) for _ in range(3))
 
 
+def on_one_cpu(peer):
+    """With all processes of the peer, and this one, on one CPU."""
+    yield "round trip, one CPU", lambda: median(500, lambda: peer.submit(noop)())
+
+
+def measure(contender, work, wanted, table):
+    peer = contender()
+    try:
+        median(100, lambda: peer.submit(noop)())  # A warm-up.
+        for name, seconds in work(peer):
+            if wanted in name:
+                print(f"{contender.name}: {name} ...", file=sys.stderr)
+                table.setdefault(name, {})[contender.name] = seconds()
+    except Exception as error:  # The others are measured all the same.
+        print(f"{contender.name}: {error!r}", file=sys.stderr)
+    finally:
+        peer.stop()
+
+
 def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     output = os.fdopen(os.dup(1), "w")
@@ -211,17 +230,11 @@ def main():
     for contender in (Celery, Ray, Dask):
         if not contender.is_installed():
             continue
-        peer = contender()
-        try:
-            median(100, lambda: peer.submit(noop)())  # A warm-up.
-            for name, measure in measures(peer):
-                if wanted in name:
-                    print(f"{contender.name}: {name} ...", file=sys.stderr)
-                    table.setdefault(name, {})[contender.name] = measure()
-        except Exception as error:  # The others are measured all the same.
-            print(f"{contender.name}: {error!r}", file=sys.stderr)
-        finally:
-            peer.stop()
+        measure(contender, measures, wanted, table)
+        everywhere = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, [min(everywhere)])
+        measure(contender, on_one_cpu, wanted, table)
+        os.sched_setaffinity(0, everywhere)
     print(json.dumps(table), file=output, flush=True)
 
 

@@ -10,6 +10,8 @@ use futures::stream::FuturesUnordered;
 use crate::common::figure::{Figure, Unit};
 
 pub(crate) const ROUND_TRIP: &str = "round trip";
+/// The round trip with all programs on one CPU, which leaves the idle states of CPUs out.
+pub(crate) const ON_ONE_CPU: &str = "round trip, one CPU";
 pub(crate) const MANY: &str = "many submits";
 pub(crate) const UNTUNED_MAP: &str = "untuned map of x + 1";
 pub(crate) const RECOVERY: &str = "from a kill to the result";
@@ -55,7 +57,7 @@ pub(crate) fn figure(mut times: Vec<Duration>, each: usize) -> Figure {
 pub(crate) async fn measure(executor: &dyn Executor, measure: &str, quick: bool) -> Figure {
     let fewer = if quick { 100 } else { 1 };
     match measure {
-        ROUND_TRIP => round_trip(executor, 2000 / fewer).await,
+        ROUND_TRIP | ON_ONE_CPU => round_trip(executor, 2000 / fewer).await,
         MANY => many(executor, 5, 10_000 / fewer).await,
         UNTUNED_MAP => map(executor, 5, 2_000_000 / fewer).await,
         _ => {
