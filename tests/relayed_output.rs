@@ -50,11 +50,19 @@ fn is_program() -> bool {
     std::env::var_os(PROGRAM).is_some()
 }
 
+/// A command that runs the test again, in another process.
+fn command(method: StartMethod, promise: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("it is there"));
+    command
+        .args(["--exact", &test_of(method, promise), "--nocapture"])
+        .arg("--test-threads=2") // With one, the name of the test would be before its first line.
+        .env(PROGRAM, "1");
+    command
+}
+
 /// Runs the test again, in a process whose streams this one holds.
 fn program(method: StartMethod, promise: &str) -> Child {
-    Command::new(std::env::current_exe().expect("it is there"))
-        .args(["--exact", &test_of(method, promise), "--nocapture"])
-        .env(PROGRAM, "1")
+    command(method, promise)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -187,10 +195,7 @@ async fn a_line_without_an_end_is_out_while_its_task_runs(method: StartMethod) {
     }
     let gate = Gate::new();
     let promise = "a_line_without_an_end_is_out_while_its_task_runs";
-    let mut child = Command::new(std::env::current_exe().expect("it is there"));
-    let mut child = child
-        .args(["--exact", &test_of(method, promise), "--nocapture"])
-        .env(PROGRAM, "1")
+    let mut child = command(method, promise)
         .env("GATE", Key::join(&[gate.key()]))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -598,10 +603,8 @@ async fn a_worker_that_makes_its_stderr_non_blocking_leaves_that_of_the_program_
         ),
     ];
     for (theirs, mut ours) in streams {
-        let mut child = Command::new(std::env::current_exe().expect("it is there"));
+        let mut child = command(method, promise);
         child
-            .args(["--exact", &test_of(method, promise), "--nocapture"])
-            .env(PROGRAM, "1")
             .stdout(theirs.try_clone().expect("a descriptor"))
             .stderr(theirs);
         let mut running = child.spawn().expect("it starts");

@@ -266,12 +266,13 @@ fn a_program_that_blocks_its_signals_ends_its_processes_by_sigterm() {
     with_other_signals(test, block_signals, sigterm_ends_what_is_started);
 }
 
-/// As `nohup` and other launchers leave them, and some more.
+/// As `nohup` and a shell's background leave them, and some more.
 #[expect(unsafe_code, reason = "signal actions have no safe form")]
 fn ignore_signals() {
     for signal in [
         libc::SIGHUP,
         libc::SIGINT,
+        libc::SIGQUIT,
         libc::SIGUSR1,
         libc::SIGTERM,
         libc::SIGCHLD,
@@ -294,7 +295,8 @@ fn ignored() -> (u64, Option<i32>) {
 async fn ignored_signals_stay_ignored(method: StartMethod) {
     let set = |signals: &[i32]| signals.iter().fold(0_u64, |set, one| set | 1 << (one - 1));
     let always = [libc::SIGPIPE, libc::SIGTTIN, libc::SIGTTOU];
-    let expected = set(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGTERM]) | set(&always);
+    let chosen = [libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGTERM];
+    let expected = set(&chosen) | set(&always);
     let process = Process::builder().start_method(method);
     let process = within(process.spawn(ignored, ())).await.expect("it starts");
     let found = within(process.join()).await.expect("it ran");
