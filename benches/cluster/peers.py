@@ -73,6 +73,7 @@ class Celery:
         command += ["--without-gossip", "--without-mingle"]
         self.worker = subprocess.Popen(command, cwd=HERE, env=environment, **quiet)
         sys.path.insert(0, str(HERE))
+        sys.modules.pop("celery_app", None)  # It has the address of the server before.
         import celery_app
 
         self.app = celery_app
