@@ -102,6 +102,7 @@ impl<T: Pending> Backlog<T> {
     }
 
     /// The priority of the entry that is next, if there is one.
+    #[cfg(feature = "process")]
     pub(crate) fn top_priority(&self) -> Option<i32> {
         (self.len > 0).then_some(self.top_priority)
     }
