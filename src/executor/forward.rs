@@ -1,68 +1,74 @@
-//! References and trait objects are executors too, so that a function may take `impl Executor`.
+//! References, trait objects and the owners of a core are executors too: they forward each call.
 //!
 //! An `Arc` of a concrete executor is not one: the methods of [`ExecutorExt`](crate::ExecutorExt) on an
 //! `Arc<ThreadPoolExecutor>` would hide the pool's own methods, which accept closures that capture.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
+use super::contract::Executor;
 
-use super::contract::{Executor, Intake};
-#[cfg(feature = "process")]
-use super::encoded::Job;
-use super::error::TaskError;
-use super::options::{Shutdown, ShutdownReport};
-use super::promise::Terms;
-use super::room::Room;
-use super::stats::Stats;
-
+/// Makes a type an executor that forwards to what it points to, or to what its field `$field` points to. The docs are
+/// those of its `Executor`.
 macro_rules! forward {
-    ($type:ty $(, $generic:ident)?) => {
-        #[async_trait]
-        impl$(<$generic: Executor + ?Sized>)? Intake for $type {
+    ($(#[$doc:meta])* $type:ty $(, $generic:ident)? $(; $field:ident)?) => {
+        #[async_trait::async_trait]
+        impl$(<$generic: $crate::executor::Executor + ?Sized>)?
+            $crate::executor::Intake for $type
+        {
             #[cfg(feature = "process")]
-            fn spawn_job(&self, job: Job) {
-                (**self).spawn_job(job);
+            fn spawn_job(&self, job: $crate::executor::encoded::Job) {
+                (**self$(.$field)?).spawn_job(job);
             }
 
-            fn terms(&self) -> &Arc<Terms> {
-                (**self).terms()
+            fn terms(&self) -> &std::sync::Arc<$crate::executor::promise::Terms> {
+                (**self$(.$field)?).terms()
             }
 
-            fn try_room(&self) -> Result<Room, TaskError> {
-                (**self).try_room()
+            fn try_room(
+                &self,
+            ) -> Result<$crate::executor::room::Room, $crate::executor::error::TaskError> {
+                (**self$(.$field)?).try_room()
             }
 
-            async fn room(&self) -> Result<Room, TaskError> {
-                (**self).room().await
+            async fn room(
+                &self,
+            ) -> Result<$crate::executor::room::Room, $crate::executor::error::TaskError> {
+                (**self$(.$field)?).room().await
             }
 
-            fn chunk_time(&self) -> Duration {
-                (**self).chunk_time()
+            fn chunk_time(&self) -> std::time::Duration {
+                (**self$(.$field)?).chunk_time()
             }
 
-            fn handle(&self) -> Arc<dyn Executor> {
-                (**self).handle()
+            fn handle(&self) -> std::sync::Arc<dyn $crate::executor::Executor> {
+                (**self$(.$field)?).handle()
             }
         }
 
-        #[async_trait]
-        impl$(<$generic: Executor + ?Sized>)? Executor for $type {
-            async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-                (**self).shutdown_with(how).await
+        $(#[$doc])*
+        #[async_trait::async_trait]
+        impl$(<$generic: $crate::executor::Executor + ?Sized>)?
+            $crate::executor::Executor for $type
+        {
+            async fn shutdown_with(
+                &self,
+                how: $crate::executor::options::Shutdown,
+            ) -> $crate::executor::options::ShutdownReport {
+                (**self$(.$field)?).shutdown_with(how).await
             }
 
             fn max_workers(&self) -> usize {
-                (**self).max_workers()
+                (**self$(.$field)?).max_workers()
             }
 
-            fn stats(&self) -> Stats {
-                (**self).stats()
+            fn stats(&self) -> $crate::executor::Stats {
+                (**self$(.$field)?).stats()
             }
         }
     };
 }
+
+pub(crate) use forward;
 
 forward!(&E, E);
 forward!(Arc<dyn Executor>);

@@ -47,7 +47,7 @@ mod error_record;
 pub(crate) mod escaped;
 mod extension;
 pub(crate) mod feed;
-mod forward;
+pub(crate) mod forward;
 pub(crate) mod group;
 pub(crate) mod handle;
 mod item_outcomes;

@@ -34,8 +34,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use async_trait::async_trait;
-
 pub use self::builder::{ProcessPoolBuilder, StartMethod};
 pub(crate) use self::first_init::allow_workers;
 #[cfg(feature = "isolation")]
@@ -45,13 +43,9 @@ pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
 #[cfg(feature = "multiprocessing")]
 pub(crate) use self::start::Surroundings;
-use crate::executor::encoded::Job;
 use crate::executor::error::{BuildError, TaskError};
+use crate::executor::forward::forward;
 use crate::executor::open::OpenExecutor;
-use crate::executor::options::{Shutdown, ShutdownReport};
-use crate::executor::promise::Terms;
-use crate::executor::room::Room;
-use crate::executor::{Executor, Intake, Stats};
 use crate::function;
 #[cfg(feature = "serde")]
 use crate::record::{record, words};
@@ -228,44 +222,8 @@ impl ProcessPoolExecutor {
     }
 }
 
-/// The executor owns its pool. A `map` stream only holds the pool, so the stream notices when the executor is dropped.
-#[async_trait]
-impl Intake for ProcessPoolExecutor {
-    fn spawn_job(&self, job: Job) {
-        self.pool.spawn_job(job);
-    }
-
-    fn terms(&self) -> &Arc<Terms> {
-        self.pool.terms()
-    }
-
-    fn try_room(&self) -> Result<Room, TaskError> {
-        self.pool.try_room()
-    }
-
-    async fn room(&self) -> Result<Room, TaskError> {
-        self.pool.room().await
-    }
-
-    fn handle(&self) -> Arc<dyn Executor> {
-        Arc::<Pool>::clone(&self.pool)
-    }
-}
-
-#[async_trait]
-impl Executor for ProcessPoolExecutor {
-    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        self.pool.shutdown_with(how).await
-    }
-
-    fn max_workers(&self) -> usize {
-        self.pool.max_workers()
-    }
-
-    fn stats(&self) -> Stats {
-        self.pool.stats()
-    }
-}
+// A `map` stream holds only the pool, so it notices when the executor is dropped.
+forward!(ProcessPoolExecutor; pool);
 
 impl fmt::Debug for ProcessPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures::Stream;
 
 use super::config::ThreadPoolConfig;
@@ -14,20 +13,19 @@ use super::seat::TakenSeat;
 use super::submit::submit_to;
 use crate::disposal;
 use crate::executor::async_task::Async;
-#[cfg(feature = "process")]
-use crate::executor::encoded::Job;
 use crate::executor::error::{TaskError, TrySubmitError};
 use crate::executor::feed::Calls;
+use crate::executor::forward::forward;
 use crate::executor::handle::JoinHandle;
 use crate::executor::keyed_map::{KeyedMap, tap};
 use crate::executor::map::Map;
 use crate::executor::mapper::ByArc;
 use crate::executor::open::OpenExecutor;
-use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
-use crate::executor::promise::Terms;
+use crate::executor::options::TaskOptions;
+#[cfg(feature = "tower")]
 use crate::executor::room::Room;
 use crate::executor::task::{MapTask, Task};
-use crate::executor::{Executor, Intake, Stats};
+use crate::executor::{Executor, Intake};
 
 /// Runs work on threads, at most [`max_workers`](crate::ThreadPoolBuilder::max_workers) tasks at a time.
 ///
@@ -372,45 +370,8 @@ impl ThreadPoolExecutor {
     }
 }
 
-/// The executor is its core. Handles and maps hold the core alone, so they see the executor's drop.
-#[async_trait]
-impl Intake for ThreadPoolExecutor {
-    #[cfg(feature = "process")]
-    fn spawn_job(&self, job: Job) {
-        self.core.spawn_job(job);
-    }
-
-    fn terms(&self) -> &Arc<Terms> {
-        self.core.terms()
-    }
-
-    fn try_room(&self) -> Result<Room, TaskError> {
-        self.core.try_room()
-    }
-
-    async fn room(&self) -> Result<Room, TaskError> {
-        self.core.room().await
-    }
-
-    fn handle(&self) -> Arc<dyn Executor> {
-        Arc::<Core>::clone(&self.core)
-    }
-}
-
-#[async_trait]
-impl Executor for ThreadPoolExecutor {
-    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        self.core.shutdown_with(how).await
-    }
-
-    fn max_workers(&self) -> usize {
-        self.core.max_workers()
-    }
-
-    fn stats(&self) -> Stats {
-        self.core.stats()
-    }
-}
+// Handles and maps hold only the core, so they notice when the executor is dropped.
+forward!(ThreadPoolExecutor; core);
 
 impl fmt::Debug for ThreadPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,9 +33,7 @@ mod timers;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
 pub use self::builder::ClusterBuilder;
@@ -44,14 +42,9 @@ pub use self::depth::{LaneDepth, QueueDepth};
 pub use self::key::{InvalidTaskKey, TaskKey};
 pub use self::presence::ClusterWorkerInfo;
 use super::error::ClusterError;
-use crate::executor::encoded::Job;
-use crate::executor::error::TaskError;
+use crate::executor::forward::forward;
 use crate::executor::handle::JoinHandle;
 use crate::executor::open::OpenExecutor;
-use crate::executor::options::{Shutdown, ShutdownReport};
-use crate::executor::promise::Terms;
-use crate::executor::room::Room;
-use crate::executor::{Executor, Intake, Stats};
 
 /// Runs tasks on other machines: the workers of a queue, on the servers of NATS JetStream.
 ///
@@ -181,50 +174,12 @@ impl ClusterExecutor {
     }
 }
 
-/// The executor owns its client. A `map` stream holds only the client, so it notices when the executor is dropped.
-#[async_trait]
-impl Intake for ClusterExecutor {
-    fn spawn_job(&self, job: Job) {
-        self.core.spawn_job(job);
-    }
-
-    fn terms(&self) -> &Arc<Terms> {
-        self.core.terms()
-    }
-
-    fn try_room(&self) -> Result<Room, TaskError> {
-        self.core.try_room()
-    }
-
-    async fn room(&self) -> Result<Room, TaskError> {
-        self.core.room().await
-    }
-
-    fn handle(&self) -> Arc<dyn Executor> {
-        Arc::<ClientCore>::clone(&self.core)
-    }
-
-    fn chunk_time(&self) -> Duration {
-        self.core.chunk_time()
-    }
-}
-
-/// A shutdown ends the tasks of this client, and no worker. `max_workers` and `stats` use a count of the workers that
-/// is some seconds old.
-#[async_trait]
-impl Executor for ClusterExecutor {
-    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        self.core.shutdown_with(how).await
-    }
-
-    fn max_workers(&self) -> usize {
-        self.core.max_workers()
-    }
-
-    fn stats(&self) -> Stats {
-        self.core.stats()
-    }
-}
+// A `map` stream holds only the client, so it notices when the executor is dropped.
+forward!(
+    /// A shutdown ends the tasks of this client, and no worker. `max_workers` and `stats` use a count of the workers that
+    /// is some seconds old.
+    ClusterExecutor; core
+);
 
 impl fmt::Debug for ClusterExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
