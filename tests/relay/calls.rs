@@ -190,15 +190,7 @@ async fn idle_workers_share_a_relayed_chunk() {
 async fn outcomes_are_passed_on_once_and_the_run_time_with_them() {
     for on in executors(1) {
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let (payload, items) = payload([1_u64, 2, 3]);
-        let call = RelayedCall {
-            payload,
-            items,
-            options: TaskOptions::new(),
-            task_id: None,
-            progress: None,
-            keep: None,
-        };
+        let call = call_of(payload([1_u64, 2, 3]));
         let functions = functions![square];
         let entry = functions.entry("square").expect("it is listed");
         let log = calls.clone();

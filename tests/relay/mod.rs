@@ -66,17 +66,21 @@ fn send_call(on: &dyn Executor, functions: &Functions, call: RelayedCall) -> Sen
     }
 }
 
-/// Relays arbitrary bytes.
-fn send_bytes(on: &dyn Executor, functions: &Functions, (payload, items): (Bytes, u32)) -> Sent {
-    let call = RelayedCall {
+/// A call with this payload and number of items.
+fn call_of((payload, items): (Bytes, u32)) -> RelayedCall {
+    RelayedCall {
         payload,
         items,
         options: TaskOptions::new(),
         task_id: None,
         progress: None,
         keep: None,
-    };
-    send_call(on, functions, call)
+    }
+}
+
+/// Relays arbitrary bytes.
+fn send_bytes(on: &dyn Executor, functions: &Functions, payload: (Bytes, u32)) -> Sent {
+    send_call(on, functions, call_of(payload))
 }
 
 /// Relays a call of one item or several.
@@ -93,14 +97,9 @@ where
     M: 'static,
 {
     let functions = Functions::new().add("f", function);
-    let (payload, items) = payload(items);
     let call = RelayedCall {
-        payload,
-        items,
         options: options.clone(),
-        task_id: None,
-        progress: None,
-        keep: None,
+        ..call_of(payload(items))
     };
     send_call(on, &functions, call)
 }

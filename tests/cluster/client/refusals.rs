@@ -82,17 +82,22 @@ async fn a_full_stream_and_a_full_client_refuse_tasks() {
     }
 }
 
+/// An admin creates the queue, and a user without that right uses it.
+async fn client_of_an_admins_queue(server: &NatsServer) -> ClusterExecutor {
+    let user = |name: &str| Credentials::new().user(name, name);
+    let setup = QueueSetup::new(server.url()).credentials(user("admin"));
+    setup.create("primes").await.expect("a queue");
+    let client = builder(server, tasks()).credentials(user("client"));
+    client.build().await.expect("a client")
+}
+
 #[tokio::test]
 async fn a_user_without_the_right_to_submit_is_told_which_right() {
     let permissions = USERS.replace("\"cf.primes.t.>\"", "\"cf.primes.t.0.>\"");
     let Some(server) = NatsServer::start(&permissions) else {
         return;
     };
-    let admin = Credentials::new().user("admin", "admin");
-    let setup = QueueSetup::new(server.url()).credentials(admin);
-    setup.create("primes").await.expect("a queue");
-    let client = builder(&server, tasks()).credentials(Credentials::new().user("client", "client"));
-    let client = client.build().await.expect("a client");
+    let client = client_of_an_admins_queue(&server).await;
     let error = within(client.submit(double, 1))
         .await
         .expect_err("not permitted");
@@ -108,11 +113,7 @@ async fn narrow_permissions_are_enough_for_all_that_a_client_does() {
     let Some(server) = NatsServer::start(USERS) else {
         return;
     };
-    let admin = Credentials::new().user("admin", "admin");
-    let setup = QueueSetup::new(server.url()).credentials(admin);
-    setup.create("primes").await.expect("a queue");
-    let client = builder(&server, tasks()).credentials(Credentials::new().user("client", "client"));
-    let client = client.build().await.expect("a client");
+    let client = client_of_an_admins_queue(&server).await;
     let handle = client.submit(double, 1);
     within(client.stored(&handle)).await;
     let missing = client.reattach::<u64>(&"primes/x.1:u64".parse().expect("a key"));

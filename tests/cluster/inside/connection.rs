@@ -109,17 +109,22 @@ fn a_connection_needs_no_runtime_and_outlives_the_one_it_was_made_in() {
     assert!(futures::executor::block_on(connected).is_connected());
 }
 
+/// A connection of the user `a` with the password `b`.
+async fn connected_by_password(server: &NatsServer) -> NatsConnection {
+    let settings = ConnectSettings {
+        credentials: Credentials::new().user("a", "b"),
+        ..settings_for(server)
+    };
+    connect(settings).await.expect("a server")
+}
+
 #[tokio::test]
 async fn a_refused_request_ends_at_once_and_names_the_subject() {
     let users = r#"authorization { users: [ { user: a, password: b, permissions: { publish: ["cf.allowed"] } } ] }"#;
     let Some(server) = NatsServer::start(users) else {
         return;
     };
-    let settings = ConnectSettings {
-        credentials: Credentials::new().user("a", "b"),
-        ..settings_for(&server)
-    };
-    let connection = connect(settings).await.expect("a server");
+    let connection = connected_by_password(&server).await;
     let theirs = connection.clone();
     let answer = connection.run(async move {
         let refused = theirs.request("cf.Forbidden", HeaderMap::new(), Bytes::new(), LIMIT * 60);
@@ -144,11 +149,7 @@ async fn a_refused_subscription_for_answers_ends_a_request() {
     let Some(server) = NatsServer::start(users) else {
         return;
     };
-    let settings = ConnectSettings {
-        credentials: Credentials::new().user("a", "b"),
-        ..settings_for(&server)
-    };
-    let connection = connect(settings).await.expect("a server");
+    let connection = connected_by_password(&server).await;
     let theirs = connection.clone();
     let mut listener = connection
         .client()
@@ -174,11 +175,7 @@ async fn a_user_who_is_removed_is_reported_and_one_who_returns_connects_again() 
     let Some(mut server) = NatsServer::start(&users("a")) else {
         return;
     };
-    let settings = ConnectSettings {
-        credentials: Credentials::new().user("a", "b"),
-        ..settings_for(&server)
-    };
-    let connection = connect(settings).await.expect("a server");
+    let connection = connected_by_password(&server).await;
     let mut events = connection.events();
     server.restart_with(&users("other"));
     let failed = |event: &ConnectionEvent| match event {
