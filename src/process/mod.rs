@@ -179,8 +179,8 @@ impl ProcessPoolExecutor {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Starts all workers and waits until each of the [`max_workers`](Executor::max_workers) was made ready. A pool
-    /// that gave up on its initializer tries again.
+    /// Starts all workers and waits until each of the [`max_workers`](crate::Executor::max_workers) was made ready. A
+    /// pool that gave up on its initializer tries again.
     ///
     /// # Errors
     /// `is_init_failed()` if a worker does not become ready: the error says how many are ready, and why another is not.
@@ -197,7 +197,7 @@ impl ProcessPoolExecutor {
     /// still finish and return its result.
     ///
     /// It does not wait; [`shutdown`](crate::ExecutorExt::shutdown) does, or
-    /// [`shutdown_with`](Executor::shutdown_with) with a [`deadline`](Shutdown::deadline).
+    /// [`shutdown_with`](crate::Executor::shutdown_with) with a [`deadline`](crate::Shutdown::deadline).
     ///
     /// ```no_run
     /// # use std::time::Duration;

@@ -48,8 +48,8 @@ use crate::executor::open::OpenExecutor;
 
 /// Runs tasks on other machines: the workers of a queue, on the servers of NATS JetStream.
 ///
-/// It is an [`Executor`] like the local pools. Only functions that are listed by [`functions!`](crate::functions!) can
-/// be submitted: another program finds them by name.
+/// It is an [`Executor`](crate::Executor) like the local pools. Only functions that are listed by
+/// [`functions!`](crate::functions!) can be submitted: another program finds them by name.
 ///
 /// A clone is the same client. Its background tasks have a thread of their own, so it works in any runtime, or in none.
 /// Dropping the last clone refuses new tasks, and waits in the background for those that are submitted. If the program
@@ -77,7 +77,7 @@ use crate::executor::open::OpenExecutor;
 ///
 /// # When a worker is lost
 /// A task without [`retries`](crate::TaskOptions::retries) never runs twice: it fails with
-/// [`is_worker_lost`](TaskError::is_worker_lost). With them, another worker runs it.
+/// [`is_worker_lost`](crate::TaskError::is_worker_lost). With them, another worker runs it.
 #[derive(Clone)]
 #[doc(alias("Celery", "Dask", "distributed"))]
 pub struct ClusterExecutor {
@@ -176,8 +176,8 @@ impl ClusterExecutor {
 
 // A `map` stream holds only the client, so it notices when the executor is dropped.
 forward!(
-    /// A shutdown ends the tasks of this client, and no worker. `max_workers` and `stats` use a count of the workers that
-    /// is some seconds old.
+    /// A shutdown ends the tasks of this client, and no worker. `max_workers` and `stats` use a count of the workers
+    /// that is some seconds old.
     ClusterExecutor; core
 );
 
